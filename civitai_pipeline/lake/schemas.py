@@ -1,0 +1,246 @@
+"""The lake's tables: every column's name, type and meaning, declared once.
+
+The Parquet files, Dagster's column metadata, the schema check and the data dictionary all read the
+declarations below. A column's order here is its order in the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+
+BIGINT = pa.int64()
+INTEGER = pa.int32()
+DOUBLE = pa.float64()
+BOOLEAN = pa.bool_()
+VARCHAR = pa.string()
+VARCHAR_LIST = pa.list_(pa.string())
+TIMESTAMPTZ = pa.timestamp("us", tz="UTC")
+
+SQL_NAMES: dict[pa.DataType, str] = {
+    BIGINT: "BIGINT",
+    INTEGER: "INTEGER",
+    DOUBLE: "DOUBLE",
+    BOOLEAN: "BOOLEAN",
+    VARCHAR: "VARCHAR",
+    VARCHAR_LIST: "VARCHAR[]",
+    TIMESTAMPTZ: "TIMESTAMPTZ",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: The column's name in the file and in SQL.
+        type: Its Arrow type.
+        description: What a value means, with its unit.
+        required: Whether a null is a breach of contract.
+    """
+
+    name: str
+    type: pa.DataType
+    description: str
+    required: bool = False
+
+    @property
+    def sql_type(self) -> str:
+        """The type's name in DuckDB."""
+        return SQL_NAMES[self.type]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the lake, a Parquet file for each model version.
+
+    Attributes:
+        name: The table's name, which is also its folder and its view in ``civitai.duckdb``.
+        description: What one row is.
+        key: The columns that identify a row, by which its file is ordered.
+        columns: The columns, in file order.
+    """
+
+    name: str
+    description: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @cached_property
+    def arrow_schema(self) -> pa.Schema:
+        """The schema of the table's files."""
+        return pa.schema([pa.field(c.name, c.type, nullable=not c.required) for c in self.columns])
+
+    def column(self, name: str) -> Column:
+        """The column called ``name``.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for candidate in self.columns:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)
+
+
+_IMAGE_ID = Column("image_id", BIGINT, "CivitAI's id of the image", required=True)
+_VERSION_ID = Column(
+    "model_version_id", BIGINT, "The model version whose gallery was asked for", required=True
+)
+
+MODEL_VERSION_INFO = Table(
+    "model_version_info",
+    "What the API says of a model version; one row per version.",
+    ("model_version_id",),
+    (
+        _VERSION_ID,
+        Column("model_id", BIGINT, "The model the version belongs to; null while the API could not be asked"),
+        Column("model_name", VARCHAR, "The model's name"),
+        Column("version_name", VARCHAR, "The version's name"),
+        Column("model_type", VARCHAR, "Checkpoint, LORA, … as the API spells it"),
+        Column("base_model", VARCHAR, "The base model the version was made for"),
+        Column("air", VARCHAR, "The version's AIR (URN) identifier"),
+        Column("published_at", TIMESTAMPTZ, "When the version was published"),
+        Column("trained_words", VARCHAR_LIST, "Trigger words its maker names"),
+        Column("fetched_at", TIMESTAMPTZ, "When the API said so; null while it could not be asked"),
+    ),
+)
+
+PROMPTS = Table(
+    "prompts",
+    "One row per image with a prompt.",
+    ("image_id",),
+    (
+        _IMAGE_ID,
+        _VERSION_ID,
+        Column("post_id", BIGINT, "The post the image belongs to"),
+        Column("username", VARCHAR, "Who uploaded it"),
+        Column("created_at", TIMESTAMPTZ, "The API's sort time: the latest of published, scanned, created"),
+        Column("prompt", VARCHAR, "The prompt, to the letter", required=True),
+        Column("negative_prompt", VARCHAR, "The negative prompt, to the letter"),
+        Column("prompt_hash", VARCHAR, "Hash of the normalised prompt", required=True),
+        Column(
+            "duplicate_of",
+            BIGINT,
+            "The first image (smallest id) of this version with the same normalised prompt; null if this is it",
+        ),
+        Column(
+            "near_duplicate_group",
+            BIGINT,
+            "Smallest image id among the images whose prompts are near duplicates; null for a prompt of its own",
+        ),
+        Column("base_model", VARCHAR, "The base model the API names for the image"),
+        Column("browsing_level", INTEGER, "Maturity bit: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX"),
+        Column("nsfw_level", VARCHAR, "Maturity in words: None, Soft, Mature, X"),
+        Column("width", INTEGER, "Pixels"),
+        Column("height", INTEGER, "Pixels"),
+        Column("url", VARCHAR, "The image file's address"),
+        Column("cry_count", INTEGER, "Reactions of that kind at the latest sighting"),
+        Column("laugh_count", INTEGER, "Reactions of that kind at the latest sighting"),
+        Column("like_count", INTEGER, "Reactions of that kind at the latest sighting"),
+        Column("heart_count", INTEGER, "Reactions of that kind at the latest sighting"),
+        Column("dislike_count", INTEGER, "Always 0 in the API of today"),
+        Column("comment_count", INTEGER, "Comments at the latest sighting"),
+        Column("reaction_count", INTEGER, "cry + laugh + like + heart"),
+        Column("steps", INTEGER, "Sampling steps"),
+        Column("cfg_scale", DOUBLE, "Guidance scale"),
+        Column("sampler", VARCHAR, "Sampler, as the metadata spells it"),
+        Column("scheduler", VARCHAR, "Noise schedule, as the metadata spells it"),
+        Column("seed", BIGINT, "Seed; null where it does not fit 64 bits"),
+        Column("clip_skip", INTEGER, "CLIP layers skipped"),
+        Column("checkpoint_name", VARCHAR, "The checkpoint's name in the metadata"),
+        Column("generator", VARCHAR, "The tool: a1111, civitai, comfyui, …, unknown", required=True),
+        Column("prompt_length", INTEGER, "Characters of the prompt", required=True),
+        Column("tag_count", INTEGER, "Comma-separated parts of the prompt that hold text", required=True),
+        Column("word_count", INTEGER, "Words of the prompt", required=True),
+        Column("quality_score", INTEGER, "The older tool's score, 0 to 40; formula in the data dictionary"),
+        Column("engagement", DOUBLE, "Reactions against those of images of the same age; 1.0 is typical"),
+        Column("first_seen_at", TIMESTAMPTZ, "When a page first showed the image", required=True),
+        Column("last_seen_at", TIMESTAMPTZ, "When a page last showed it", required=True),
+        Column("prompt_withdrawn_at", TIMESTAMPTZ, "When the prompt was first found gone; null while it stands"),
+        Column("first_page", VARCHAR, "The page that first showed it, as walk/page", required=True),
+        Column("last_page", VARCHAR, "The page that last showed it, as walk/page", required=True),
+        Column(
+            "fingerprint",
+            BIGINT,
+            "Hash of metadata, counts and maturity; differs when a later sighting brings news",
+            required=True,
+        ),
+        Column(
+            "resources",
+            VARCHAR,
+            "The resources the item names, as a JSON list; prompt_resources spreads it into rows",
+            required=True,
+        ),
+    ),
+)
+
+REJECTED_IMAGES = Table(
+    "rejected_images",
+    "One row per image not accepted, at its latest sighting.",
+    ("page", "position"),
+    (
+        Column("image_id", BIGINT, "CivitAI's id of the image; null if the item has none"),
+        _VERSION_ID,
+        Column("outcome", VARCHAR, "no_prompt, version_mismatch or malformed", required=True),
+        Column("reason", VARCHAR, "Why, in one sentence", required=True),
+        Column("page", VARCHAR, "The page that last showed it, as walk/page", required=True),
+        Column("position", INTEGER, "Its place on that page, from 0", required=True),
+        Column("item", VARCHAR, "The item as JSON", required=True),
+    ),
+)
+
+PROMPT_RESOURCES = Table(
+    "prompt_resources",
+    "One row per distinct resource of an image, however many sources name it.",
+    ("image_id", "position"),
+    (
+        _IMAGE_ID,
+        _VERSION_ID,
+        Column("position", INTEGER, "The resource's place among the image's resources, from 0", required=True),
+        Column(
+            "resource_type",
+            VARCHAR,
+            "checkpoint, lora, embedding, vae, hypernet, upscaler, controlnet, …, unknown",
+            required=True,
+        ),
+        Column("resource_name", VARCHAR, "Its name in the metadata or the prompt"),
+        Column("resource_model_id", BIGINT, "CivitAI's model id, where an AIR names it"),
+        Column("resource_version_id", BIGINT, "CivitAI's model version id"),
+        Column("resource_hash", VARCHAR, "File hash, lower case"),
+        Column("weight", DOUBLE, "Strength; null when not given: unknown is not 1.0"),
+        Column("source", VARCHAR, "The source that names it first", required=True),
+        Column("sources", VARCHAR_LIST, "Every source that names it", required=True),
+        Column("raw", VARCHAR, "What the first source says, as JSON", required=True),
+    ),
+)
+
+PROMPT_CATEGORIES = Table(
+    "prompt_categories",
+    "One row per image and matching category.",
+    ("image_id", "category"),
+    (
+        _IMAGE_ID,
+        _VERSION_ID,
+        Column(
+            "category",
+            VARCHAR,
+            "NSFW, style, lighting, composition, mood, basic, technical or uncategorized",
+            required=True,
+        ),
+        Column("confidence", DOUBLE, "0 to 1; meaning in the data dictionary", required=True),
+        Column("is_primary", BOOLEAN, "True for exactly one category of an image", required=True),
+        Column("matched_keywords", VARCHAR_LIST, "The evidence", required=True),
+        Column("taxonomy_version", VARCHAR, "The taxonomy that decided", required=True),
+    ),
+)
+
+TABLES: tuple[Table, ...] = (
+    MODEL_VERSION_INFO,
+    PROMPTS,
+    REJECTED_IMAGES,
+    PROMPT_RESOURCES,
+    PROMPT_CATEGORIES,
+)

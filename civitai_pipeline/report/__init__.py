@@ -1,0 +1,1 @@
+"""Tables in, figures and HTML pages out. Knows neither the API nor Dagster."""

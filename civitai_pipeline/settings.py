@@ -1,0 +1,142 @@
+"""The environment, read and validated in one place.
+
+Nothing is read at import: call :func:`load_settings` where a value is needed. Every variable is listed
+in ``.env.example``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_BASE_URL = "https://civitai.com"
+DEFAULT_LAKE = "data"
+DEFAULT_DAGSTER_HOME = ".dagster"
+# Five bits: PG, PG-13, R, X, XXX. The API strips anything above, so asking for it would lie.
+ALL_BROWSING_LEVELS = 31
+
+
+class SettingsError(ValueError):
+    """An environment variable holds something unusable; the message names it and what it takes."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says.
+
+    Attributes:
+        base_url: Scheme, host and port of the API, without a trailing slash.
+        api_key: The API key, or None to collect anonymously. Kept out of ``repr``.
+        lake: The folder or bucket that holds everything.
+        dagster_home: Dagster's instance folder, absolute.
+        min_request_interval: Seconds between the starts of two requests; 0 is legal.
+        timeout: Seconds to wait for the server to say something.
+        retry_budget: Seconds to spend waiting between the tries of one request.
+        browsing_level: The maturity bits to ask for, 1 to 31.
+    """
+
+    base_url: str = DEFAULT_BASE_URL
+    api_key: str | None = field(default=None, repr=False)
+    lake: str = DEFAULT_LAKE
+    dagster_home: Path = Path(DEFAULT_DAGSTER_HOME)
+    min_request_interval: float = 1.0
+    timeout: float = 60.0
+    retry_budget: float = 120.0
+    browsing_level: int = 1
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads and validates the environment.
+
+    Args:
+        environ: The variables to read; the process's own by default.
+
+    Raises:
+        SettingsError: A variable holds something unusable.
+    """
+    env = os.environ if environ is None else environ
+    base_url = _base_url(_text(env, "CIVITAI_BASE_URL") or DEFAULT_BASE_URL)
+    api_key = _text(env, "CIVITAI_API_KEY")
+    if api_key is not None:
+        _check_api_key(api_key, base_url)
+    return Settings(
+        base_url=base_url,
+        api_key=api_key,
+        lake=_text(env, "CIVITAI_LAKE") or DEFAULT_LAKE,
+        dagster_home=Path(_text(env, "DAGSTER_HOME") or DEFAULT_DAGSTER_HOME).expanduser().resolve(),
+        min_request_interval=_seconds(env, "CIVITAI_MIN_REQUEST_INTERVAL", 1.0, zero_is_legal=True),
+        timeout=_seconds(env, "CIVITAI_TIMEOUT", 60.0),
+        retry_budget=_seconds(env, "CIVITAI_RETRY_BUDGET", 120.0, zero_is_legal=True),
+        browsing_level=_browsing_level(env, "CIVITAI_BROWSING_LEVEL"),
+    )
+
+
+def _text(env: Mapping[str, str], name: str) -> str | None:
+    return env.get(name, "").strip() or None
+
+
+def _base_url(text: str) -> str:
+    problem = f"CIVITAI_BASE_URL must be an http or https address like {DEFAULT_BASE_URL}"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise SettingsError(problem) from None
+    if parts.username is not None or parts.password is not None:
+        raise SettingsError("CIVITAI_BASE_URL must not hold a user name or password; the key goes in CIVITAI_API_KEY")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError(f"{problem}, not {text!r}")
+    return text.rstrip("/")
+
+
+def _check_api_key(api_key: str, base_url: str) -> None:
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise SettingsError("CIVITAI_API_KEY holds characters that no key has; copy it again from the site")
+    parts = urlsplit(base_url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise SettingsError(
+            "CIVITAI_API_KEY would travel unencrypted: use an https CIVITAI_BASE_URL, or leave the key unset"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float, *, zero_is_legal: bool = False) -> float:
+    text = _text(env, name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero_is_legal):
+        least = "0 or more" if zero_is_legal else "more than 0"
+        raise SettingsError(f"{name} must be a number of seconds, {least}, not {text!r}")
+    return value
+
+
+def _browsing_level(env: Mapping[str, str], name: str) -> int:
+    text = _text(env, name)
+    if text is None:
+        return 1
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= ALL_BROWSING_LEVELS:
+        raise SettingsError(
+            f"{name} must be a sum of 1 (PG), 2 (PG-13), 4 (R), 8 (X), 16 (XXX), from 1 to 31, not {text!r}"
+        )
+    return int(text)

@@ -6,13 +6,14 @@ in ``.env.example``.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from civitai_pipeline.civitai.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,16 +106,6 @@ def _check_api_key(api_key: str, base_url: str) -> None:
         raise SettingsError(
             "CIVITAI_API_KEY would travel unencrypted: use an https CIVITAI_BASE_URL, or leave the key unset"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _seconds(env: Mapping[str, str], name: str, default: float, *, zero_is_legal: bool = False) -> float:

@@ -86,9 +86,7 @@ class Table:
 
 
 _IMAGE_ID = Column("image_id", BIGINT, "CivitAI's id of the image", required=True)
-_VERSION_ID = Column(
-    "model_version_id", BIGINT, "The model version whose gallery was asked for", required=True
-)
+_VERSION_ID = Column("model_version_id", BIGINT, "The model version whose gallery was asked for", required=True)
 
 MODEL_VERSION_INFO = Table(
     "model_version_info",

@@ -1,0 +1,136 @@
+"""The API's answers, typed at the edge: unknown fields are tolerated, missing ones are explicit.
+
+Items of an image listing stay raw JSON here: what they mean is the business of ``prompts``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
+
+if TYPE_CHECKING:
+    from civitai_pipeline.civitai.listing import Cursor
+
+PayloadT = TypeVar("PayloadT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ImagePage:
+    """One page of an image listing, as the API sent it.
+
+    Attributes:
+        items: The images, raw.
+        metadata: The API's paging metadata, raw.
+        next_cursor: Where the listing goes on; None at its end.
+        raw: The body's bytes, with our own key redacted should the server have echoed it.
+        url: The address asked, which never holds a key.
+        fetched_at: When the answer was complete.
+        elapsed_s: Seconds from sending the request to the complete answer.
+    """
+
+    items: list[Any]
+    metadata: dict[str, Any]
+    next_cursor: Cursor | None
+    raw: bytes
+    url: str
+    fetched_at: datetime
+    elapsed_s: float
+
+
+def split_image_body(body: object) -> tuple[list[Any], dict[str, Any], Cursor | None]:
+    """The items, metadata and next cursor of a listing's body.
+
+    Raises:
+        ApiFailure: The body is JSON of another shape than the API promises.
+    """
+    if not isinstance(body, dict):
+        raise _changed(f"the answer is a JSON {type(body).__name__}, not an object")
+    items, metadata = body.get("items"), body.get("metadata")
+    if not isinstance(items, list):
+        raise _changed("the answer has no list of items")
+    if not isinstance(metadata, dict):
+        raise _changed("the answer has no metadata object")
+    return items, metadata, _next_cursor(metadata)
+
+
+def _next_cursor(metadata: dict[str, Any]) -> Cursor | None:
+    cursor = metadata.get("nextCursor")
+    # Until February 2024 the last page said null; since then it says nothing.
+    if cursor is None:
+        return None
+    if isinstance(cursor, str | int) and not isinstance(cursor, bool) and cursor != "":
+        return cursor
+    raise _changed(f"metadata.nextCursor is {cursor!r}, neither text nor a whole number")
+
+
+def _changed(what: str) -> ApiFailure:
+    return ApiFailure(
+        FailureKind.CONTRACT_CHANGED,
+        f"{what}: CivitAI's API no longer answers as this version of civitai-pipeline expects; "
+        "look for an update before collecting on",
+    )
+
+
+class _Payload(BaseModel):
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+class ModelOfVersion(_Payload):
+    """The ``model`` part of a model version."""
+
+    name: str | None = None
+    type: str | None = None
+
+
+class ModelVersion(_Payload):
+    """What ``/model-versions/{id}`` says; absent fields are None."""
+
+    id: int
+    model_id: int | None = Field(default=None, alias="modelId")
+    name: str | None = None
+    base_model: str | None = Field(default=None, alias="baseModel")
+    air: str | None = None
+    published_at: datetime | None = Field(default=None, alias="publishedAt")
+    trained_words: list[str] | None = Field(default=None, alias="trainedWords")
+    model: ModelOfVersion | None = None
+
+    @field_validator("published_at", mode="before")
+    @classmethod
+    def _tolerate_odd_dates(cls, value: object) -> object:
+        return value if isinstance(value, str) and len(value) >= len("2026-01-01") else None
+
+
+class VersionOfModel(_Payload):
+    """One entry of a model's ``modelVersions``; the model id is its parent's."""
+
+    id: int
+    name: str | None = None
+    base_model: str | None = Field(default=None, alias="baseModel")
+    published_at: datetime | None = Field(default=None, alias="publishedAt")
+
+
+class Model(_Payload):
+    """What ``/models/{id}`` says; versions in its maker's order, only the published ones."""
+
+    id: int
+    name: str | None = None
+    type: str | None = None
+    versions: list[VersionOfModel] = Field(default_factory=list, alias="modelVersions")
+
+
+def parse_payload(kind: type[PayloadT], body: object) -> PayloadT:
+    """``body`` as a ``kind``.
+
+    Raises:
+        ApiFailure: It has another shape than the API promises; the message names the fields.
+    """
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "the whole answer" for e in error.errors()}))
+        raise _changed(f"the answer for a {kind.__name__} is off at {fields}") from None

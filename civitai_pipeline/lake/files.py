@@ -1,0 +1,162 @@
+"""Putting bytes on disk so that a crash at any moment leaves either the old file or the new one.
+
+Every file is written under ``.tmp`` in the lake, flushed to the disk, and only then moved to its name. A
+temporary file can therefore never be mistaken for data, and all of them are found in one place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pathlib
+import secrets
+import socket
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from upath import UPath
+
+TMP_DIR = ".tmp"
+# Longer than any single file takes to write, so a temporary file of another machine this old is a dead one's.
+ABANDONED_AFTER_S = 24 * 3600.0
+
+
+class LakeError(Exception):
+    """The lake cannot be read or written; the message names the file and what to do."""
+
+
+@contextmanager
+def explained(path: UPath, doing: str) -> Iterator[None]:
+    """Turns an operating system's error into a :class:`LakeError` that names the file and the remedy.
+
+    That a file is there already, or is not there, is an answer rather than trouble and passes through.
+    """
+    try:
+        yield
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            advice = "the disk is full; free some space and run again, what has landed is safe"
+        elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            advice = "this user may not write there; set CIVITAI_LAKE to a folder you can write to"
+        elif error.errno == errno.ENOTDIR:
+            advice = "a file stands where a folder should be; set CIVITAI_LAKE to a folder"
+        else:
+            advice = "look at the disk, then run again"
+        raise LakeError(f"cannot {doing} {path}: {error.strerror or error} ({advice})") from error
+
+
+def is_local(path: UPath) -> bool:
+    """Whether ``path`` lies on a file system of this machine, where links, flushes and renames exist."""
+    return isinstance(path, pathlib.Path)
+
+
+@contextmanager
+def temporary(root: UPath, purpose: str) -> Iterator[UPath]:
+    """A name for a temporary file in the lake at ``root``; whatever is still there at the end is removed."""
+    folder = root / TMP_DIR
+    with explained(folder, "write to"):
+        folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{purpose}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def write_flushed(path: UPath, data: bytes) -> None:
+    """Writes ``data`` to ``path`` and waits until the disk has it."""
+    with path.open("wb") as file:
+        file.write(data)
+        if is_local(path):
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def flush(path: UPath) -> None:
+    """Waits until the disk has the file or folder at ``path``, where that can be asked for."""
+    if not is_local(path):
+        return
+    descriptor = os.open(str(path), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def create_exclusively(root: UPath, path: UPath, data: bytes) -> None:
+    """Puts ``data`` at ``path``, whole and flushed, unless something is there already.
+
+    Raises:
+        FileExistsError: Something is there already; it is untouched.
+        LakeError: The lake cannot be written.
+    """
+    with explained(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not is_local(path):
+            # Object stores make an object visible only when it is complete.
+            with path.open("xb") as file:
+                file.write(data)
+            return
+        with temporary(root, "page") as scratch:
+            write_flushed(scratch, data)
+            os.link(str(scratch), str(path))
+        flush(path.parent)
+
+
+def swap_in(scratch: UPath, path: UPath) -> None:
+    """Moves the finished file ``scratch`` to ``path``, replacing what is there in one step.
+
+    Readers who hold the old file open keep reading it.
+
+    Raises:
+        LakeError: The lake cannot be written.
+    """
+    with explained(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flush(scratch)
+        scratch.replace(path)
+        flush(path.parent)
+
+
+def sweep_abandoned(root: UPath) -> int:
+    """Removes temporary files whose writers are dead; returns how many.
+
+    A writer on this machine is dead when its process is gone; one elsewhere, when its file is a day old.
+    """
+    folder = root / TMP_DIR
+    if not folder.is_dir():
+        return 0
+    removed = 0
+    for path in folder.iterdir():
+        if _is_abandoned(path):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _is_abandoned(path: UPath) -> bool:
+    _, _, rest = path.name.partition("-")
+    host_and_pid = rest.rpartition("-")[0]
+    host, _, pid = host_and_pid.rpartition("-")
+    if host == socket.gethostname() and pid.isdigit():
+        return not _is_alive(int(pid))
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
+    except FileNotFoundError:
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

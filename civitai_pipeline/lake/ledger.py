@@ -1,0 +1,190 @@
+"""The ledger: the landed pages of one version, in order. It *is* the collection state.
+
+The stored cursor is the one in a walk's last page; there is no second copy of it to disagree. What a page's
+items mean is the business of ``prompts`` and ``derive``.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from civitai_pipeline.lake.files import LakeError, create_exclusively, explained
+from civitai_pipeline.lake.pages import DamagedPageError, LandedPage, PageId, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from upath import UPath
+
+    from civitai_pipeline.lake.paths import Lake
+
+PAGE_SUFFIX = ".json.zst"
+
+
+class PageExistsError(LakeError):
+    """Another writer landed this page first; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class WalkState:
+    """Where one walk stands.
+
+    Attributes:
+        last: Its last landed page.
+    """
+
+    last: LandedPage
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a next cursor is stored; otherwise the walk is at its end."""
+        return self.last.next_cursor is not None
+
+
+class Ledger:
+    """The landed pages of one model version."""
+
+    def __init__(self, lake: Lake, version: int) -> None:
+        self.lake = lake
+        self.version = version
+
+    def walk_numbers(self) -> list[int]:
+        """The walks that have pages, in ascending order.
+
+        Raises:
+            LakeError: The ledger cannot be read.
+        """
+        return [walk for walk in _numbered(self.lake.pages(self.version), "") if self.page_count(walk)]
+
+    def page_count(self, walk: int) -> int:
+        """How many pages have landed in a walk.
+
+        Raises:
+            LakeError: The ledger cannot be read, or a page in its midst is missing.
+        """
+        folder = self.lake.walk(self.version, walk)
+        numbers = _numbered(folder, PAGE_SUFFIX)
+        if numbers and numbers[-1] != len(numbers):
+            missing = next(n for n, found in enumerate(numbers, start=1) if n != found)
+            raise LakeError(
+                f"{self.lake.page(self.version, walk, missing)} is missing from the ledger; bring it back from a "
+                f"backup, or move the folder {folder} away and collect again"
+            )
+        return len(numbers)
+
+    def covered(self) -> dict[int, int]:
+        """The number of pages of each walk: how far the ledger reaches."""
+        return {walk: self.page_count(walk) for walk in self.walk_numbers()}
+
+    def read(self, page: PageId) -> LandedPage:
+        """One landed page.
+
+        Raises:
+            LakeError: It cannot be read, or its file is damaged.
+        """
+        return _read(self.lake.page(self.version, page.walk, page.page))
+
+    def last_page(self, walk: int) -> LandedPage | None:
+        """The last landed page of a walk; None if it has none. Its items may be left out of memory."""
+        count = self.page_count(walk)
+        return _head(self.lake.page(self.version, walk, count)) if count else None
+
+    def walks(self) -> list[WalkState]:
+        """Where every walk stands, in ascending order of walk."""
+        pages = (self.last_page(walk) for walk in self.walk_numbers())
+        return [WalkState(page) for page in pages if page is not None]
+
+    def latest_walk(self, listing: Mapping[str, Any]) -> WalkState | None:
+        """Where the newest walk of a listing stands; None if it was never walked."""
+        for walk in reversed(self.walk_numbers()):
+            last = self.last_page(walk)
+            if last is not None and last.listing == listing:
+                return WalkState(last)
+        return None
+
+    def next_sequence(self) -> int:
+        """The sequence number of the next page to land."""
+        return max((walk.last.sequence for walk in self.walks()), default=0) + 1
+
+    def pages(self, covered: Mapping[int, int] | None = None) -> Iterator[LandedPage]:
+        """The landed pages in the order in which they landed.
+
+        Args:
+            covered: How far to skip: the number of pages already seen of each walk.
+        """
+        skip = covered or {}
+        walks = (self._pages_of_walk(walk, skip.get(walk, 0)) for walk in self.walk_numbers())
+        return heapq.merge(*walks, key=lambda page: (page.sequence, page.id))
+
+    def _pages_of_walk(self, walk: int, skip: int) -> Iterator[LandedPage]:
+        for number in range(skip + 1, self.page_count(walk) + 1):
+            yield self.read(PageId(walk, number))
+
+    def items(self, page: LandedPage) -> list[Any]:
+        """What a page showed; for a confirmation, the items of the page it repeats that were shown again.
+
+        Raises:
+            LakeError: The repeated page cannot be read.
+        """
+        if page.confirms is None:
+            return page.items
+        repeated = self.read(page.confirms).items
+        if not page.absent:
+            return repeated
+        return [item for item in repeated if not (isinstance(item, dict) and item.get("id") in page.absent)]
+
+    def land(self, page: LandedPage, raw_body: bytes | None) -> None:
+        """Puts a page at its place in the ledger, for good.
+
+        Args:
+            page: The page.
+            raw_body: The API's JSON as it came; None for a confirmation.
+
+        Raises:
+            PageExistsError: Another writer landed it first; nothing was changed.
+            LakeError: The lake cannot be written.
+        """
+        path = self.lake.page(self.version, page.id.walk, page.id.page)
+        try:
+            create_exclusively(self.lake.root, path, encode(page, raw_body))
+        except FileExistsError:
+            raise PageExistsError(
+                f"page {page.id} of model version {self.version} was landed by another process; "
+                "let only one collect a version at a time, then run again"
+            ) from None
+
+
+def _numbered(folder: UPath, suffix: str) -> list[int]:
+    with explained(folder, "read"):
+        if not folder.is_dir():
+            return []
+        stems = (path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix))
+        return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+
+
+def _read(path: UPath) -> LandedPage:
+    with explained(path, "read"):
+        data = path.read_bytes()
+    try:
+        return decode(data)
+    except DamagedPageError as error:
+        raise DamagedPageError(
+            f"{path} is damaged ({error}); bring it back from a backup, or move it and the pages of its walk "
+            "after it away and collect again"
+        ) from error
+
+
+def _head(path: UPath) -> LandedPage:
+    """A page without its items."""
+    with explained(path, "read"):
+        stat = path.stat()
+    return _remembered_head(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _remembered_head(path: UPath, _mtime_ns: int, _size: int) -> LandedPage:
+    """Pages never change, so a sensor need not parse the same one every minute; a lake made anew does."""
+    return replace(_read(path), items=[])

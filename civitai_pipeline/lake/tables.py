@@ -1,0 +1,174 @@
+"""The Parquet tables: read, written under a temporary name and swapped in, with where they came from.
+
+Each file says in its own metadata how far into the ledger it reaches and which code made it, so that a
+reader can tell whether it may be added to or must be made anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from civitai_pipeline.lake.files import LakeError, explained, swap_in, temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from upath import UPath
+
+    from civitai_pipeline.lake.paths import Lake
+    from civitai_pipeline.lake.schemas import Table
+
+PROVENANCE_KEY = b"civitai_pipeline"
+# One row group of this size holds some 60 MB of prompts: small enough to stream, large enough to scan fast.
+ROW_GROUP_ROWS = 50_000
+
+
+class DamagedTableError(LakeError):
+    """A table's file cannot be read as the table it should be."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a table came from.
+
+    Attributes:
+        code_version: The version of the code that made it.
+        covered: The number of pages of each walk it covers.
+    """
+
+    code_version: str
+    covered: Mapping[int, int]
+
+    def attached_to(self, table: pa.Table) -> pa.Table:
+        """``table`` with this provenance in its metadata."""
+        covered = {str(walk): pages for walk, pages in sorted(self.covered.items())}
+        text = orjson.dumps({"code_version": self.code_version, "covered": covered})
+        return table.replace_schema_metadata({PROVENANCE_KEY: text})
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> Provenance | None:
+        """The provenance in a schema's metadata; None if it has none that can be understood."""
+        text = (schema.metadata or {}).get(PROVENANCE_KEY)
+        if text is None:
+            return None
+        try:
+            fields = orjson.loads(text)
+            return cls(fields["code_version"], {int(walk): pages for walk, pages in fields["covered"].items()})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def from_rows(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """``rows`` as an Arrow table of the declared schema.
+
+    Raises:
+        pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: A value does not fit its column.
+    """
+    return pa.Table.from_pylist(list(rows), schema=table.arrow_schema)
+
+
+def conform(table: Table, data: pa.Table) -> pa.Table:
+    """``data`` with the declared columns in the declared order and types; its metadata is kept.
+
+    Raises:
+        ValueError: A declared column is missing, or one of its values does not fit.
+    """
+    missing = [c.name for c in table.columns if c.name not in data.column_names]
+    if missing:
+        raise ValueError(f"table {table.name} lacks the columns {', '.join(missing)}")
+    try:
+        conformed = data.select([c.name for c in table.columns]).cast(table.arrow_schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise ValueError(f"table {table.name} does not fit its schema: {error}") from error
+    return conformed.replace_schema_metadata(data.schema.metadata)
+
+
+def schema_faults(table: Table, data: pa.Table) -> list[str]:
+    """How ``data`` differs from the declared schema, one sentence each; none if it does not."""
+    faults = []
+    for column in table.columns:
+        if column.name not in data.column_names:
+            faults.append(f"column {column.name} is missing")
+            continue
+        found = data.schema.field(column.name).type
+        if found != column.type:
+            faults.append(f"column {column.name} is {found}, not {column.type}")
+        elif column.required and data.column(column.name).null_count:
+            faults.append(f"column {column.name} has {data.column(column.name).null_count} nulls")
+    return faults
+
+
+def write_table(lake: Lake, table: Table, version: int, data: pa.Table) -> UPath:
+    """Writes a version's table under a temporary name and swaps it in.
+
+    Raises:
+        ValueError: ``data`` does not fit the declared schema; the old file stays.
+        LakeError: The lake cannot be written; the old file stays.
+    """
+    path = lake.table(table, version)
+    conformed = conform(table, data)
+    with temporary(lake.root, table.name) as scratch:
+        with explained(path, "write"), scratch.open("wb") as file:
+            pq.write_table(conformed, file, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        swap_in(scratch, path)
+    return path
+
+
+def table_exists(lake: Lake, table: Table, version: int) -> bool:
+    """Whether the version's table has been written."""
+    return bool(lake.table(table, version).is_file())
+
+
+def read_table(lake: Lake, table: Table, version: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """A version's table, or some columns of it.
+
+    Raises:
+        FileNotFoundError: It has not been written yet.
+        DamagedTableError: Its file cannot be read.
+        LakeError: The lake cannot be read.
+    """
+    path = lake.table(table, version)
+    with _damage_explained(path), path.open("rb") as file:
+        return pq.read_table(file, columns=None if columns is None else list(columns))
+
+
+def read_provenance(lake: Lake, table: Table, version: int) -> Provenance | None:
+    """Where a version's table came from; None if it is not there or does not say.
+
+    Raises:
+        DamagedTableError: Its file cannot be read.
+        LakeError: The lake cannot be read.
+    """
+    path = lake.table(table, version)
+    if not path.is_file():
+        return None
+    with _damage_explained(path), path.open("rb") as file:
+        return Provenance.of(pq.read_schema(file))
+
+
+@contextmanager
+def _damage_explained(path: UPath) -> Iterator[None]:
+    """Turns what Arrow raises on a damaged file into a :class:`DamagedTableError` that says what to do."""
+    damage: Exception
+    with explained(path, "read"):
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except pa.ArrowException as error:
+            damage = error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            damage = error
+        else:
+            return
+    raise DamagedTableError(
+        f"{path} is damaged ({damage}); remove it, and the next run makes it anew from the landed pages"
+    ) from damage

@@ -97,6 +97,7 @@ class CivitaiClient:
 
     Attributes:
         usage: What has been spent so far.
+        min_request_interval: Seconds between the starts of two requests.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class CivitaiClient:
         self._api_key = api_key
         self._timeout = timeout
         self._retry_budget = retry_budget
-        self._interval = min_request_interval
+        self.min_request_interval = min_request_interval
         self._max_body_bytes = max_body_bytes
         self._last_start = float("-inf")
         self._lookups: dict[int, tuple[float, ModelVersion | ApiFailure]] = {}
@@ -213,7 +214,7 @@ class CivitaiClient:
         raise ApiFailure(FailureKind.REDIRECTED, "the API redirects in circles; check CIVITAI_BASE_URL")
 
     def _keep_distance(self) -> None:
-        pause = self._last_start + self._interval - time.monotonic()
+        pause = self._last_start + self.min_request_interval - time.monotonic()
         if pause > 0:
             time.sleep(pause)
         self._last_start = time.monotonic()

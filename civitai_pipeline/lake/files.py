@@ -124,6 +124,18 @@ def swap_in(scratch: UPath, path: UPath) -> None:
         flush(path.parent)
 
 
+def write_whole(root: UPath, path: UPath, data: bytes) -> None:
+    """Puts ``data`` at ``path`` in the lake at ``root``, replacing what is there in one step.
+
+    Raises:
+        LakeError: The lake cannot be written; what was there stays.
+    """
+    with temporary(root, "file") as scratch:
+        with explained(path, "write"):
+            write_flushed(scratch, data)
+        swap_in(scratch, path)
+
+
 def sweep_abandoned(root: UPath) -> int:
     """Removes temporary files whose writers are dead; returns how many.
 

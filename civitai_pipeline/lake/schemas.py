@@ -232,10 +232,43 @@ PROMPT_CATEGORIES = Table(
         Column("is_primary", BOOLEAN, "True for exactly one category of an image", required=True),
         Column("matched_keywords", VARCHAR_LIST, "The evidence", required=True),
         Column("taxonomy_version", VARCHAR, "The taxonomy that decided", required=True),
+        Column("prompt_hash", VARCHAR, "Hash of the normalised prompt that was categorized", required=True),
+    ),
+)
+
+LANDED_PAGES = Table(
+    "landed_pages",
+    "One row per landed page: the ledger as a table, with what became of each page's items.",
+    ("sequence",),
+    (
+        _VERSION_ID,
+        Column("walk", INTEGER, "The walk the page belongs to, from 1", required=True),
+        Column("page", INTEGER, "Its number in the walk, from 1", required=True),
+        Column("sequence", BIGINT, "Its place in the order of landing, over all walks", required=True),
+        Column("run_id", VARCHAR, "The run that landed it"),
+        Column("listing", VARCHAR, "What was walked, as JSON", required=True),
+        Column("sort", VARCHAR, "The order asked for", required=True),
+        Column("browsing_level", INTEGER, "The maturity bits asked for", required=True),
+        Column("cursor", VARCHAR, "The cursor that asked for it; null for a first page"),
+        Column("next_cursor", VARCHAR, "Where the walk goes on; null at its end"),
+        Column("confirms", VARCHAR, "The page it repeats without news, as walk/page"),
+        Column("max_items", INTEGER, "The most items the run was to ask for"),
+        Column("fetched_at", TIMESTAMPTZ, "When the answer was complete", required=True),
+        Column("elapsed_s", DOUBLE, "Seconds from the request to the complete answer"),
+        Column("attempted", INTEGER, "Items it showed: the sum of the six outcomes", required=True),
+        Column("new", INTEGER, "Images accepted for the first time", required=True),
+        Column("updated", INTEGER, "Images held already that brought news", required=True),
+        Column("duplicate", INTEGER, "Images held already that brought none", required=True),
+        Column("no_prompt", INTEGER, "Images without a prompt", required=True),
+        Column("version_mismatch", INTEGER, "Images that strict matching refused", required=True),
+        Column("malformed", INTEGER, "Items that are no images", required=True),
+        Column("oldest_created_at", TIMESTAMPTZ, "The earliest created_at among its items"),
+        Column("newest_created_at", TIMESTAMPTZ, "The latest created_at among its items"),
     ),
 )
 
 TABLES: tuple[Table, ...] = (
+    LANDED_PAGES,
     MODEL_VERSION_INFO,
     PROMPTS,
     REJECTED_IMAGES,

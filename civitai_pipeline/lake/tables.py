@@ -6,6 +6,7 @@ reader can tell whether it may be added to or must be made anew.
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from civitai_pipeline.lake.paths import Lake
     from civitai_pipeline.lake.schemas import Table
+
+log = logging.getLogger(__name__)
 
 PROVENANCE_KEY = b"civitai_pipeline"
 # One row group of this size holds some 60 MB of prompts: small enough to stream, large enough to scan fast.
@@ -172,3 +175,18 @@ def _damage_explained(path: UPath) -> Iterator[None]:
     raise DamagedTableError(
         f"{path} is damaged ({damage}); remove it, and the next run makes it anew from the landed pages"
     ) from damage
+
+
+def read_earlier(lake: Lake, table: Table, version: int) -> pa.Table | None:
+    """A version's table as an earlier run left it; None where there is none that can be added to.
+
+    Raises:
+        LakeError: The lake cannot be read.
+    """
+    try:
+        return conform(table, read_table(lake, table, version))
+    except FileNotFoundError:
+        return None
+    except (DamagedTableError, ValueError) as error:
+        log.warning("%s; making it anew", error)
+        return None

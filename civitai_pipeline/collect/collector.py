@@ -1,0 +1,346 @@
+"""One run over one model version: walks a listing from where the ledger stands and lands its pages.
+
+Land, then advance: a page is on disk before the next cursor is followed, so that a crash between the two
+fetches one page again and can skip none. What the pages mean is counted with ``derive.holdings``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
+from civitai_pipeline.civitai.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Listing, Sort
+from civitai_pipeline.collect.position import Position, new_walk, take_up
+from civitai_pipeline.collect.summary import SAMPLE_SIZE, StopReason, Summary
+from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
+from civitai_pipeline.derive.prompt_tables import load_held
+from civitai_pipeline.lake.files import LakeError, sweep_abandoned
+from civitai_pipeline.lake.ledger import Ledger, PageExistsError
+from civitai_pipeline.lake.locks import LockedError, sole_writer
+from civitai_pipeline.lake.pages import LandedPage, Options, PageId
+from civitai_pipeline.prompts.items import Outcome, read_item
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from civitai_pipeline.civitai.client import CivitaiClient
+    from civitai_pipeline.civitai.listing import Cursor
+    from civitai_pipeline.civitai.payloads import ImagePage
+    from civitai_pipeline.lake.paths import Lake
+
+log = logging.getLogger(__name__)
+
+# On one of the API's paths a query that ran out of its 20 s is answered with an empty page without a cursor,
+# so an empty end is asked for a second time, after a pause, before it is believed.
+EMPTY_END_PAUSE_S = 3.0
+
+
+@dataclass(frozen=True)
+class CollectOptions:
+    """How a run collects.
+
+    Attributes:
+        sort: The order to walk in.
+        browsing_level: The maturity bits to ask for.
+        strict_version_match: Accept only items that name the version as their checkpoint.
+        append_only: Never change a row already held.
+        restart: Start a new walk even where one could go on.
+        max_items: Stop at the first page boundary at or past this many items; None for no limit.
+        max_minutes: Stop at the first page boundary past this many minutes; None for no limit.
+        page_size: Items to ask for at a time, 1 to 200.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    sort: Sort = Sort.OLDEST
+    browsing_level: int = 1
+    strict_version_match: bool = False
+    append_only: bool = False
+    restart: bool = False
+    max_items: int | None = None
+    max_minutes: float | None = None
+    page_size: int = DEFAULT_PAGE_SIZE
+
+    def __post_init__(self) -> None:
+        if self.max_items is not None and self.max_items < 1:
+            raise ValueError(f"max_items must be 1 or more, not {self.max_items}; leave it out to collect everything")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise ValueError(f"max_minutes must be more than 0, not {self.max_minutes}; leave it out for no limit")
+        if not 1 <= self.page_size <= MAX_PAGE_SIZE:
+            raise ValueError(f"page_size must be from 1 to {MAX_PAGE_SIZE}, not {self.page_size}")
+
+    @property
+    def limit(self) -> int:
+        """Items to ask for at a time: never more than the run may take."""
+        return self.page_size if self.max_items is None else min(self.page_size, self.max_items)
+
+    def listing(self, version: int) -> Listing:
+        """What these options walk of a version."""
+        return Listing(version, self.sort, self.browsing_level)
+
+
+class _Stop(Exception):  # noqa: N818 - the end of a run, not an error
+    """Ends the run for a reason."""
+
+    def __init__(self, reason: StopReason, error: str | None = None) -> None:
+        super().__init__(error)
+        self.reason = reason
+        self.error = error
+
+
+class Collector:
+    """One run over one model version.
+
+    Attributes:
+        summary: What the run has done so far; complete at every moment.
+    """
+
+    def __init__(
+        self,
+        client: CivitaiClient,
+        lake: Lake,
+        version: int,
+        options: CollectOptions,
+        *,
+        run_id: str | None = None,
+        on_page: Callable[[Summary], None] | None = None,
+    ) -> None:
+        """A run that has done nothing yet.
+
+        Args:
+            client: Speaks to the API.
+            lake: Where pages land.
+            version: The model version to collect.
+            options: How to collect it.
+            run_id: The run's id, landed with its pages.
+            on_page: Called with the summary after each landed page.
+
+        Raises:
+            ValueError: ``version`` cannot be a model version's id.
+        """
+        self._client = client
+        self._lake = lake
+        self._options = options
+        self._on_page = on_page
+        self._listing = options.listing(version)
+        self._ledger = Ledger(lake, version)
+        self._landed_options = Options(options.strict_version_match, options.append_only, options.max_items)
+        self._holdings = Holdings()
+        self._sequence = 1
+        self._usage_before = client.usage.copy()
+        self._started = time.monotonic()
+        self.summary = Summary(
+            model_version_id=version,
+            run_id=run_id,
+            started_at=datetime.now(UTC),
+            listing=self._listing.as_dict(),
+            max_items=options.max_items,
+        )
+
+    def run(self) -> Summary:
+        """Collects until there is a reason to stop, and says what was done.
+
+        Trouble with the API or the lake is a stop reason in the summary, not an exception.
+
+        Raises:
+            KeyboardInterrupt: The run was interrupted; the summary says so. Other interrupts that are no
+                ``Exception`` likewise.
+        """
+        try:
+            self._lake.check_writable()
+            with sole_writer(self._lake, self.summary.model_version_id):
+                sweep_abandoned(self._lake.root)
+                self._look_up_names()
+                self._walk()
+        except _Stop as stop:
+            self._finish(stop.reason, stop.error)
+        except LockedError as error:
+            self._finish(StopReason.CONFLICT, str(error))
+        except PageExistsError as error:
+            self._finish(StopReason.CONFLICT, str(error))
+        except LakeError as error:
+            self._finish(StopReason.LAKE_UNAVAILABLE, str(error))
+        except Exception as error:
+            self._finish(StopReason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+            raise
+        except BaseException:
+            # Dagster cancels a run, and Ctrl-C a command, with exceptions that are no Exception.
+            self._finish(StopReason.CANCELED, "the run was cancelled; run again to go on from the last landed page")
+            raise
+        return self.summary
+
+    def _finish(self, reason: StopReason, error: str | None) -> None:
+        self._measure()
+        self.summary.stop_reason = reason
+        self.summary.error = error
+        self.summary.finished_at = datetime.now(UTC)
+
+    def _measure(self) -> None:
+        spent = self._client.usage.since(self._usage_before)
+        self.summary.requests, self.summary.retries = spent.requests, spent.retries
+        self.summary.waited_s = spent.waited_s
+        self.summary.elapsed_s = time.monotonic() - self._started
+
+    def _look_up_names(self) -> None:
+        version = self.summary.model_version_id
+        try:
+            found = self._client.model_version(version)
+        except ApiFailure as failure:
+            if failure.kind is FailureKind.NOT_FOUND:
+                raise _Stop(
+                    StopReason.REJECTED, f"there is no model version {version} on the site: {failure}"
+                ) from None
+            log.warning("the names of model version %d stay unknown: %s", version, failure)
+            return
+        self.summary.model_id = found.model_id
+        self.summary.version_name = found.name
+        self.summary.model_name = found.model.name if found.model is not None else None
+
+    def _walk(self) -> None:
+        held = load_held(self._lake, self.summary.model_version_id)
+        self._holdings = held.holdings
+        self._sequence = self._ledger.next_sequence()
+        self.summary.prompts_before = len(held.holdings)
+        self.summary.branch = "additional" if len(held.landed_pages) else "initial"
+        position = take_up(self._ledger, self._listing, restart=self._options.restart)
+        try:
+            self._follow(position)
+        except ApiFailure as failure:
+            if failure.kind is not FailureKind.CURSOR_LOST:
+                raise _Stop(StopReason(failure.kind.stop_reason), str(failure)) from None
+            log.warning("%s; starting a new walk", failure)
+        try:
+            self._follow(new_walk(self._ledger))
+        except ApiFailure as failure:
+            raise _Stop(StopReason(failure.kind.stop_reason), str(failure)) from None
+
+    def _follow(self, position: Position) -> None:
+        """Lands page after page from ``position``; ends only by an exception."""
+        self._stand_at(position)
+        cursor, place = position.cursor, position.next_page
+        asked: set[Cursor] = set() if cursor is None else {cursor}
+        previous_ids: list[Any] = []
+        while True:
+            self._check_time()
+            page = self._fetch(cursor, position)
+            ids = [item.get("id") if isinstance(item, dict) else None for item in page.items]
+            if page.next_cursor in asked:
+                raise _Stop(StopReason.STALLED, _stalled(f"gave the cursor {page.next_cursor!r} a second time"))
+            if ids and ids == previous_ids:
+                raise _Stop(StopReason.STALLED, _stalled("gave the same page twice"))
+            self._land(page, place, cursor, position.repeats.get(cursor))
+            if page.next_cursor is None:
+                raise _Stop(StopReason.AT_END)
+            if self._options.max_items is not None and self.summary.tally.attempted >= self._options.max_items:
+                raise _Stop(StopReason.MAX_ITEMS)
+            cursor, place, previous_ids = page.next_cursor, PageId(place.walk, place.page + 1), ids
+            asked.add(cursor)
+
+    def _stand_at(self, position: Position) -> None:
+        summary = self.summary
+        summary.walk = position.next_page.walk
+        summary.at_end = position.last is not None and position.last.next_cursor is None
+        summary.next_cursor = None if position.last is None else position.last.next_cursor
+        summary.last_page_number = None if position.last is None else position.last.id.page
+        if position.last is not None:
+            summary.last_successful_fetch_at = position.last.fetched_at
+
+    def _check_time(self) -> None:
+        minutes = self._options.max_minutes
+        if minutes is not None and time.monotonic() - self._started >= minutes * 60:
+            raise _Stop(StopReason.TIME_BUDGET)
+
+    def _fetch(self, cursor: Cursor | None, position: Position) -> ImagePage:
+        page = self._client.images(self._listing, limit=self._options.limit, cursor=cursor)
+        if page.items or page.next_cursor is not None:
+            return page
+        repeated = position.repeats.get(cursor)
+        if repeated is not None and not self._ledger.read(repeated).items:
+            return page
+        log.info("an empty page without a cursor; asking once more in %.0f s before believing it", EMPTY_END_PAUSE_S)
+        time.sleep(EMPTY_END_PAUSE_S)
+        return self._client.images(self._listing, limit=self._options.limit, cursor=cursor)
+
+    def _land(self, fetched: ImagePage, place: PageId, cursor: Cursor | None, repeats: PageId | None) -> None:
+        version, tally = self.summary.model_version_id, Tally()
+        saved = [
+            reading.image_id
+            for _, reading, receipt in receive_items(
+                self._holdings, fetched.items, version, self._landed_options, tally
+            )
+            if receipt.outcome in {Outcome.NEW, Outcome.UPDATED} and reading.image_id is not None
+        ]
+        absent = None
+        if repeats is not None and not tally.brought_news:
+            absent = _absent_from_repeat(self._ledger.read(repeats).items, fetched.items)
+        is_confirmation = absent is not None
+        page = LandedPage(
+            id=place,
+            model_version_id=version,
+            sequence=self._sequence,
+            run_id=self.summary.run_id,
+            listing=self._listing.as_dict(),
+            cursor=cursor,
+            url=fetched.url,
+            options=self._landed_options,
+            fetched_at=fetched.fetched_at,
+            elapsed_s=fetched.elapsed_s,
+            items=[],
+            metadata=fetched.metadata,
+            confirms=repeats if is_confirmation else None,
+            absent=absent or frozenset(),
+        )
+        self._ledger.land(page, None if is_confirmation else fetched.raw)
+        self._sequence += 1
+        self._account(page, tally, saved)
+
+    def _account(self, page: LandedPage, tally: Tally, saved: list[int]) -> None:
+        summary = self.summary
+        summary.pages += 1
+        summary.tally.add(tally)
+        summary.walk, summary.last_page_number = page.id.walk, page.id.page
+        summary.next_cursor, summary.at_end = page.next_cursor, page.next_cursor is None
+        summary.last_successful_fetch_at = page.fetched_at
+        summary.sample_image_ids = (summary.sample_image_ids + saved)[:SAMPLE_SIZE]
+        if summary.reported_total is None:
+            summary.reported_total = _reported_total(page.metadata)
+        self._measure()
+        log.info(
+            "page %s: %d items, %d new, %d updated, %d duplicate, %d not accepted; %d prompts held",
+            page.id,
+            tally.attempted,
+            tally.outcomes[Outcome.NEW],
+            tally.outcomes[Outcome.UPDATED],
+            tally.outcomes[Outcome.DUPLICATE],
+            sum(tally.outcomes[o] for o in (Outcome.NO_PROMPT, Outcome.VERSION_MISMATCH, Outcome.MALFORMED)),
+            summary.prompts_after,
+        )
+        if self._on_page is not None:
+            self._on_page(summary)
+
+
+def _absent_from_repeat(repeated: list[Any], shown: list[Any]) -> frozenset[int] | None:
+    """The ids of a page's items that were not shown again; None if ``shown`` is more than a part of that page."""
+    known = {reading.image_id: reading.fingerprint for reading in map(read_item, repeated)}
+    again = {reading.image_id: reading.fingerprint for reading in map(read_item, shown)}
+    if None in known or None in again or len(again) != len(shown) or len(known) != len(repeated):
+        # Items that cannot be told apart by their id are landed whole rather than guessed at.
+        return None
+    if any(known.get(image_id) != fingerprint for image_id, fingerprint in again.items()):
+        return None
+    return frozenset(image_id for image_id in known if image_id is not None and image_id not in again)
+
+
+def _reported_total(metadata: dict[str, Any]) -> int | None:
+    """The API has given no totals since July 2023; should one come back, it is taken."""
+    total = metadata.get("totalItems")
+    return total if isinstance(total, int) and not isinstance(total, bool) and total >= 0 else None
+
+
+def _stalled(what: str) -> str:
+    return f"the API {what}, so the walk would never end; the page was not landed, run again later"

@@ -1,0 +1,21 @@
+"""Assets: what the pipeline makes of each model version, and of all of them together.
+
+``collection`` asks the API, ``tables`` folds what landed, ``publication`` shows it.
+"""
+
+from civitai_pipeline.defs.assets.collection import image_pages, model_version_info
+from civitai_pipeline.defs.assets.publication import collection_report, prompt_database, version_report
+from civitai_pipeline.defs.assets.tables import prompt_categories, prompt_resources, prompt_tables
+
+ASSETS = [
+    model_version_info,
+    image_pages,
+    prompt_tables,
+    prompt_resources,
+    prompt_categories,
+    version_report,
+    prompt_database,
+    collection_report,
+]
+
+__all__ = ["ASSETS"]

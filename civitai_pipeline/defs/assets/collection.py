@@ -1,0 +1,131 @@
+"""Assets that ask the API: the landed pages of a version, and what the API says of it."""
+
+import dagster as dg
+import pyarrow as pa
+from pydantic import Field
+
+from civitai_pipeline.civitai.failures import ApiFailure
+from civitai_pipeline.civitai.listing import ALL_LEVELS, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Sort
+from civitai_pipeline.collect.collector import CollectOptions, Collector
+from civitai_pipeline.collect.summary import Summary
+from civitai_pipeline.defs.assets.common import API_POOL, COLLECTION, OWNERS, table_asset
+from civitai_pipeline.defs.metadata import summary_metadata
+from civitai_pipeline.defs.partitions import model_version, version_of
+from civitai_pipeline.defs.resources import CivitaiApi, LakeStore, Progress
+from civitai_pipeline.derive.version_info import CODE_VERSION as INFO_CODE_VERSION
+from civitai_pipeline.derive.version_info import info_row, unknown_info
+from civitai_pipeline.lake import schemas, tables
+from civitai_pipeline.lake.paths import Lake
+
+
+class CollectConfig(dg.Config):
+    """How to collect a model version. Every field may be left out."""
+
+    sort: Sort = Field(
+        default=Sort.OLDEST,
+        description="Order to walk in. OLDEST can be continued for ever; the others are samples and rankings.",
+    )
+    browsing_level: int | None = Field(
+        default=None,
+        ge=1,
+        le=ALL_LEVELS,
+        description="Maturity to ask for, a sum of 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX. Left out: CIVITAI_BROWSING_LEVEL.",
+    )
+    max_items: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop at the first page boundary at or past this many items; no limit if left out.",
+    )
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="Stop at the first page boundary past this many minutes; no limit if left out."
+    )
+    page_size: int = Field(
+        default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="Items to ask for at a time, 1 to 200."
+    )
+    strict_version_match: bool = Field(
+        default=False, description="Accept only images whose metadata names this version as their checkpoint."
+    )
+    append_only: bool = Field(default=False, description="Never change a row already held.")
+    restart: bool = Field(
+        default=False, description="Walk the listing anew from its start, which heals gaps; nothing held is lost."
+    )
+
+    def options(self, default_browsing_level: int) -> CollectOptions:
+        """The collector's options."""
+        return CollectOptions(
+            sort=self.sort,
+            browsing_level=self.browsing_level or default_browsing_level,
+            strict_version_match=self.strict_version_match,
+            append_only=self.append_only,
+            restart=self.restart,
+            max_items=self.max_items,
+            max_minutes=self.max_minutes,
+            page_size=self.page_size,
+        )
+
+
+@dg.asset(
+    partitions_def=model_version,
+    group_name=COLLECTION,
+    owners=OWNERS,
+    kinds={"python", "json"},
+    code_version="1",
+    pool=API_POOL,
+    description=(
+        "The pages of a model version's image listing, landed exactly as the API sent them. A run goes on from the "
+        "stored cursor, or continues a finished walk when new images have appeared. Its metadata is the run summary; "
+        "the pages stand in the view `landed_pages`, the state of each listing in `collection_state`."
+    ),
+)
+def image_pages(
+    context: dg.AssetExecutionContext,
+    config: CollectConfig,
+    civitai: CivitaiApi,
+    store: LakeStore,
+    progress: dg.ResourceParam[Progress],
+) -> dg.MaterializeResult[None]:
+    """Collects one model version from where its ledger stands."""
+    collector = Collector(
+        civitai.client(),
+        store.lake(),
+        version_of(context.partition_key),
+        config.options(civitai.default_browsing_level()),
+        run_id=context.run_id,
+        on_page=progress.on_page,
+    )
+    try:
+        summary = collector.run()
+    except BaseException:
+        _observe(context, collector.summary)
+        raise
+    metadata = summary_metadata(summary.as_dict())
+    if summary.failed:
+        _observe(context, summary)
+        raise dg.Failure(summary.error or f"stopped: {summary.stop_reason}", metadata=metadata, allow_retries=False)
+    return dg.MaterializeResult(metadata={"dagster/partition_row_count": summary.prompts_after, **metadata})
+
+
+def _observe(context: dg.AssetExecutionContext, summary: Summary) -> None:
+    """Keeps the summary of a run that will have no materialization to carry it."""
+    context.log_event(
+        dg.AssetObservation(
+            asset_key=context.asset_key, partition=context.partition_key, metadata=summary_metadata(summary.as_dict())
+        )
+    )
+
+
+@table_asset(schemas.MODEL_VERSION_INFO, group=COLLECTION, code_version=INFO_CODE_VERSION, pool=API_POOL)
+def model_version_info(context: dg.AssetExecutionContext, civitai: CivitaiApi, store: LakeStore) -> pa.Table:
+    """Asks the API for the version's names; keeps what was known where it cannot be asked."""
+    version = version_of(context.partition_key)
+    try:
+        return info_row(civitai.client().model_version(version))
+    except ApiFailure as failure:
+        context.log.warning("keeping what is known of model version %d: %s", version, failure)
+        return _known_info(store.lake(), version)
+
+
+def _known_info(lake: Lake, version: int) -> pa.Table:
+    if tables.table_exists(lake, schemas.MODEL_VERSION_INFO, version):
+        return tables.read_table(lake, schemas.MODEL_VERSION_INFO, version)
+    return unknown_info(version)

@@ -1,0 +1,52 @@
+"""What the assets share: owner, groups, and how those that are tables are declared."""
+
+from collections.abc import Callable
+
+import dagster as dg
+import pyarrow as pa
+
+from civitai_pipeline.defs.metadata import definition_metadata
+from civitai_pipeline.defs.partitions import model_version
+from civitai_pipeline.lake.schemas import Table
+
+OWNERS = ["team:civitai_pipeline"]
+KINDS = {"parquet", "duckdb"}
+COLLECTION, TABLES, PUBLICATION = "collection", "tables", "publication"
+TABLE_IO_MANAGER = "table_io_manager"
+# All requests of all runs pass through one pool; its limit is set in the instance.
+API_POOL = "civitai_api"
+
+
+def table_asset(
+    table: Table, *, group: str, code_version: str, pool: str | None = None
+) -> Callable[[Callable[..., pa.Table]], dg.AssetsDefinition]:
+    """Declares an asset that is kept as a table of the lake, partitioned by model version."""
+    return dg.asset(
+        name=table.name,
+        partitions_def=model_version,
+        pool=pool,
+        description=_description(table),
+        group_name=group,
+        owners=OWNERS,
+        kinds=KINDS,
+        code_version=code_version,
+        metadata=definition_metadata(table),
+        io_manager_key=TABLE_IO_MANAGER,
+    )
+
+
+def table_out(table: Table, *, group: str, code_version: str) -> dg.AssetOut:
+    """Declares one of several tables that one step makes."""
+    return dg.AssetOut(
+        description=_description(table),
+        group_name=group,
+        owners=OWNERS,
+        kinds=KINDS,
+        code_version=code_version,
+        metadata=definition_metadata(table),
+        io_manager_key=TABLE_IO_MANAGER,
+    )
+
+
+def _description(table: Table) -> str:
+    return f"{table.description}\n\nQuery it as the view `{table.name}` of `civitai.duckdb`."

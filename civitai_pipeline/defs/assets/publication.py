@@ -1,0 +1,131 @@
+"""Assets that show what was collected: a report per version, one over all, and the DuckDB file."""
+
+import dagster as dg
+import pyarrow as pa
+
+from civitai_pipeline.defs.assets.collection import image_pages
+from civitai_pipeline.defs.assets.common import OWNERS, PUBLICATION
+from civitai_pipeline.defs.events import latest_summary
+from civitai_pipeline.defs.partitions import model_version, version_of
+from civitai_pipeline.defs.resources import LakeStore
+from civitai_pipeline.lake import schemas
+from civitai_pipeline.lake.database import build_database, collection_state
+from civitai_pipeline.lake.files import write_whole
+from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.lake.tables import read_table, table_exists
+from civitai_pipeline.report import (
+    INDEX_FILE,
+    PLOTLY_FILE,
+    VersionTables,
+    collection_page,
+    plotly_javascript,
+    report_file_name,
+    version_overview,
+    version_page,
+)
+
+# What a report is made of; a version that lacks one of them has not been collected to the end yet.
+REPORT_TABLES = (
+    schemas.PROMPTS,
+    schemas.REJECTED_IMAGES,
+    schemas.PROMPT_RESOURCES,
+    schemas.PROMPT_CATEGORIES,
+    schemas.LANDED_PAGES,
+)
+
+
+@dg.asset(
+    partitions_def=model_version,
+    group_name=PUBLICATION,
+    owners=OWNERS,
+    kinds={"plotly", "html"},
+    code_version="1",
+    description="One HTML page about a model version's prompts; works offline, beside the shared Plotly file.",
+)
+def version_report(
+    context: dg.AssetExecutionContext,
+    store: LakeStore,
+    model_version_info: pa.Table,
+    prompts: pa.Table,
+    rejected_images: pa.Table,
+    prompt_resources: pa.Table,
+    prompt_categories: pa.Table,
+    landed_pages: pa.Table,
+) -> dg.MaterializeResult[None]:
+    """Writes the version's page."""
+    version = version_of(context.partition_key)
+    page = version_page(
+        VersionTables(
+            info=_info(model_version_info, version),
+            prompts=prompts,
+            rejected_images=rejected_images,
+            prompt_resources=prompt_resources,
+            prompt_categories=prompt_categories,
+            collection_state=collection_state(landed_pages),
+            summary=latest_summary(context.instance, image_pages.key, context.partition_key),
+        )
+    )
+    return _published(store.lake(), report_file_name(version), page)
+
+
+@dg.asset(
+    deps=[version_report],
+    group_name=PUBLICATION,
+    owners=OWNERS,
+    kinds={"plotly", "html"},
+    code_version="1",
+    description="The index of reports: all collected model versions side by side.",
+)
+def collection_report(store: LakeStore) -> dg.MaterializeResult[None]:
+    """Writes the index page over all versions that have been collected to the end."""
+    lake = store.lake()
+    overviews = [
+        version_overview(_version_tables(lake, version))
+        for version in lake.versions()
+        if all(table_exists(lake, table, version) for table in REPORT_TABLES)
+    ]
+    return _published(lake, INDEX_FILE, collection_page(overviews))
+
+
+@dg.asset(
+    # Any table of any version may have changed a view's shape; the file is cheap to build.
+    deps=["model_version_info", *(table.name for table in REPORT_TABLES)],
+    group_name=PUBLICATION,
+    owners=OWNERS,
+    kinds={"duckdb"},
+    code_version="1",
+    description=(
+        "The file `civitai.duckdb`: a view of each table over all versions, `images_unique` with one row per image, "
+        "`collection_state` with one row per version and listing, and `civitai_prompts` for the older tool's scripts."
+    ),
+)
+def prompt_database(store: LakeStore) -> dg.MaterializeResult[None]:
+    """Builds the database under another name and swaps it in."""
+    lake = store.lake()
+    views = build_database(lake)
+    return dg.MaterializeResult(
+        metadata={"dagster/uri": dg.MetadataValue.path(str(lake.database)), "views": ", ".join(views)}
+    )
+
+
+def _info(table: pa.Table, version: int) -> dict[str, object]:
+    rows: list[dict[str, object]] = table.to_pylist()
+    return rows[0] if rows else {"model_version_id": version}
+
+
+def _version_tables(lake: Lake, version: int) -> VersionTables:
+    prompts, rejected, resources, categories, pages = (read_table(lake, table, version) for table in REPORT_TABLES)
+    info: dict[str, object] = {"model_version_id": version}
+    if table_exists(lake, schemas.MODEL_VERSION_INFO, version):
+        info = _info(read_table(lake, schemas.MODEL_VERSION_INFO, version), version)
+    return VersionTables(info, prompts, rejected, resources, categories, collection_state(pages), summary=None)
+
+
+def _published(lake: Lake, name: str, page: str) -> dg.MaterializeResult[None]:
+    path = lake.reports / name
+    if not (lake.reports / PLOTLY_FILE).is_file():
+        write_whole(lake.root, lake.reports / PLOTLY_FILE, plotly_javascript().encode())
+    write_whole(lake.root, path, page.encode())
+    return dg.MaterializeResult(
+        metadata={"dagster/uri": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size}
+    )

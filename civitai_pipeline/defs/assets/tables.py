@@ -1,0 +1,66 @@
+"""Assets that fold what landed into tables."""
+
+import dagster as dg
+import pyarrow as pa
+from pydantic import Field
+
+from civitai_pipeline.defs.assets.collection import image_pages
+from civitai_pipeline.defs.assets.common import TABLES, table_asset, table_out
+from civitai_pipeline.defs.partitions import model_version, version_of
+from civitai_pipeline.defs.resources import LakeStore
+from civitai_pipeline.derive.prompt_details import (
+    CATEGORIES_CODE_VERSION,
+    RESOURCES_CODE_VERSION,
+    build_categories,
+    build_resources,
+)
+from civitai_pipeline.derive.prompt_tables import CODE_VERSION as PROMPTS_CODE_VERSION
+from civitai_pipeline.derive.prompt_tables import build_prompt_tables
+from civitai_pipeline.lake import schemas, tables
+from civitai_pipeline.prompts.categories import Categorizer
+from civitai_pipeline.prompts.taxonomy import load_taxonomy
+
+
+class PromptsConfig(dg.Config):
+    """How to bring the tables up to the pages."""
+
+    rebuild: bool = Field(
+        default=False, description="Make the tables anew from all landed pages, not only from those not yet covered."
+    )
+
+
+@dg.multi_asset(
+    name="prompt_tables",
+    partitions_def=model_version,
+    deps=[image_pages],
+    outs={
+        table.name: table_out(table, group=TABLES, code_version=PROMPTS_CODE_VERSION)
+        for table in (schemas.PROMPTS, schemas.REJECTED_IMAGES, schemas.LANDED_PAGES)
+    },
+)
+def prompt_tables(
+    context: dg.AssetExecutionContext, config: PromptsConfig, store: LakeStore
+) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Folds the landed pages that the tables do not cover yet into them."""
+    built = build_prompt_tables(
+        store.lake(),
+        version_of(context.partition_key),
+        rebuild=config.rebuild,
+        on_chunk=lambda pages: context.log.info("%d pages folded", pages),
+    )
+    manner = "from nothing" if built.started_anew else "onto the earlier tables"
+    context.log.info("%d pages folded %s: %d prompts", built.pages_added, manner, len(built.prompts))
+    return built.prompts, built.rejected_images, built.landed_pages
+
+
+@table_asset(schemas.PROMPT_RESOURCES, group=TABLES, code_version=RESOURCES_CODE_VERSION)
+def prompt_resources(prompts: pa.Table) -> pa.Table:
+    """Spreads the resources that each prompt's row names into rows of their own."""
+    return build_resources(prompts)
+
+
+@table_asset(schemas.PROMPT_CATEGORIES, group=TABLES, code_version=CATEGORIES_CODE_VERSION)
+def prompt_categories(context: dg.AssetExecutionContext, prompts: pa.Table, store: LakeStore) -> pa.Table:
+    """Categorizes the prompts not categorized yet by this taxonomy."""
+    earlier = tables.read_earlier(store.lake(), schemas.PROMPT_CATEGORIES, version_of(context.partition_key))
+    return build_categories(prompts, earlier, Categorizer(load_taxonomy()))

@@ -1,0 +1,165 @@
+"""Asset checks: what must hold of each partition, whatever the API sent.
+
+Blocking, and an error, only where a broken promise would spread to what is made next; a warning where the
+data is sound but somebody should look.
+"""
+
+import warnings
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from civitai_pipeline.collect.summary import StopReason
+from civitai_pipeline.defs.assets.collection import image_pages
+from civitai_pipeline.defs.events import latest_summary
+from civitai_pipeline.defs.partitions import model_version, version_of
+from civitai_pipeline.lake import schemas
+from civitai_pipeline.lake.schemas import Table
+from civitai_pipeline.lake.tables import schema_faults
+from civitai_pipeline.prompts.items import Outcome
+
+# Checks with partitions are a preview in Dagster 1.13, whose patch version is pinned; without them a result
+# would not say which model version it is about.
+warnings.filterwarnings("ignore", category=dg.PreviewWarning, message="Specifying a partitions_def on an AssetCheck")
+
+
+def _finding(faults: list[str], metadata: dict[str, int | float]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=not faults, description="; ".join(faults) or None, metadata=metadata)
+
+
+@dg.asset_check(asset=image_pages, blocking=True, partitions_def=model_version)
+def summary_adds_up(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """The six outcomes add up to what was attempted, and the prompts gained are the new ones."""
+    summary = latest_summary(context.instance, image_pages.key, context.partition_key)
+    if summary is None:
+        return _finding(["there is no summary"], {})
+    outcomes = sum(summary[outcome.value] for outcome in Outcome)
+    gained = summary["prompts_after"] - summary["prompts_before"]
+    faults = []
+    if outcomes != summary["attempted"]:
+        faults.append(f"the outcomes add up to {outcomes}, not to the {summary['attempted']} attempted")
+    if gained != summary["new"]:
+        faults.append(f"{gained} prompts were gained, but {summary['new']} are new")
+    if summary["saved"] != summary["new"] + summary["updated"]:
+        faults.append("saved is not new + updated")
+    return _finding(faults, {"attempted": summary["attempted"], "outcomes": outcomes, "gained": gained})
+
+
+@dg.asset_check(asset=image_pages, partitions_def=model_version)
+def stopped_as_asked(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """The last run stopped at the end of the data or at a limit that somebody set."""
+    summary = latest_summary(context.instance, image_pages.key, context.partition_key)
+    reason = None if summary is None else summary["stop_reason"]
+    passed = reason is not None and StopReason(reason).is_success
+    error = None if summary is None else summary["error"]
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=None if passed else f"stopped with {reason}: {error}",
+        metadata={"stop_reason": reason or "unknown"},
+    )
+
+
+@dg.asset_check(asset="model_version_info", partitions_def=model_version)
+def names_are_known(model_version_info: pa.Table) -> dg.AssetCheckResult:
+    """The API could be asked for the version's names at least once."""
+    known = model_version_info.column("fetched_at").null_count == 0
+    return dg.AssetCheckResult(
+        passed=known,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=None if known else "the API could not be asked yet; names stay empty until a later run",
+    )
+
+
+@dg.asset_check(asset="prompts", blocking=True, partitions_def=model_version)
+def prompts_are_images_of_the_version(context: dg.AssetCheckExecutionContext, prompts: pa.Table) -> dg.AssetCheckResult:
+    """Each row is another image, has an id and a prompt, and belongs to this version."""
+    ids = prompts.column("image_id")
+    repeated = len(ids) - pc.count_distinct(ids, mode="all").as_py()
+    version = version_of(context.partition_key)
+    foreign = pc.sum(pc.not_equal(prompts.column("model_version_id"), version)).as_py() or 0
+    faults = []
+    if ids.null_count:
+        faults.append(f"{ids.null_count} rows have no image_id")
+    if repeated:
+        faults.append(f"{repeated} image_ids are repeated")
+    if foreign:
+        faults.append(f"{foreign} rows are of another model version than {version}")
+    return _finding(faults, {"rows": len(ids), "repeated": repeated, "foreign": foreign})
+
+
+@dg.asset_check(
+    asset="prompt_resources",
+    blocking=True,
+    partitions_def=model_version,
+    additional_ins={"prompts": dg.AssetIn(key="prompts")},
+)
+def resources_belong_to_prompts(prompt_resources: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+    """Each resource row names an image of the prompts table."""
+    return _orphans(prompt_resources, prompts)
+
+
+@dg.asset_check(
+    asset="prompt_categories",
+    blocking=True,
+    partitions_def=model_version,
+    additional_ins={"prompts": dg.AssetIn(key="prompts")},
+)
+def categories_belong_to_prompts(prompt_categories: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+    """Each category row names an image of the prompts table."""
+    return _orphans(prompt_categories, prompts)
+
+
+def _orphans(rows: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+    known = pc.is_in(rows.column("image_id"), value_set=prompts.column("image_id").combine_chunks())
+    orphans = len(rows) - (pc.sum(known).as_py() or 0)
+    return _finding([f"{orphans} rows belong to no prompt"] if orphans else [], {"rows": len(rows), "orphans": orphans})
+
+
+@dg.asset_check(
+    asset="prompt_categories",
+    blocking=True,
+    partitions_def=model_version,
+    additional_ins={"prompts": dg.AssetIn(key="prompts")},
+)
+def categories_are_well_formed(prompt_categories: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+    """Confidences lie within 0 and 1, and each prompt has exactly one primary category."""
+    confidence = prompt_categories.column("confidence")
+    outside = pc.sum(pc.invert(pc.and_(pc.greater_equal(confidence, 0.0), pc.less_equal(confidence, 1.0)))).as_py() or 0
+    primary = prompt_categories.filter(prompt_categories.column("is_primary")).column("image_id")
+    distinct = pc.count_distinct(primary, mode="all").as_py()
+    faults = []
+    if outside:
+        faults.append(f"{outside} confidences lie outside 0 to 1")
+    if len(primary) != distinct:
+        faults.append(f"{len(primary) - distinct} images have more than one primary category")
+    if distinct != len(prompts):
+        faults.append(f"{len(prompts) - distinct} prompts have no primary category")
+    return _finding(faults, {"rows": len(prompt_categories), "primary": len(primary), "outside": outside})
+
+
+def _schema_check(table: Table) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        name="schema_matches",
+        asset=table.name,
+        blocking=True,
+        partitions_def=model_version,
+        description="The file has the declared columns and types, and no null where none may be.",
+    )
+    def schema_matches(data: pa.Table) -> dg.AssetCheckResult:
+        return _finding(schema_faults(table, data), {"rows": len(data), "columns": len(data.column_names)})
+
+    return schema_matches
+
+
+CHECKS = [
+    summary_adds_up,
+    stopped_as_asked,
+    names_are_known,
+    prompts_are_images_of_the_version,
+    resources_belong_to_prompts,
+    categories_belong_to_prompts,
+    categories_are_well_formed,
+    *(_schema_check(table) for table in schemas.TABLES),
+]

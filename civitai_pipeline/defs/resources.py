@@ -1,0 +1,75 @@
+"""Resources: the API client, the lake and the progress listener, made from the environment when used."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol
+
+import dagster as dg
+
+from civitai_pipeline.civitai.client import CivitaiClient
+from civitai_pipeline.collect.summary import Summary
+from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.settings import Settings, SettingsError, load_settings
+
+
+class Progress(Protocol):
+    """Hears of what a run does while it does it; Dagster's own log is written besides."""
+
+    def on_page(self, summary: Summary) -> None:
+        """A page has landed."""
+
+
+class NoProgress:
+    """A listener that does nothing."""
+
+    def on_page(self, summary: Summary) -> None:
+        """Does nothing."""
+
+
+class CivitaiApi(dg.ConfigurableResource["CivitaiApi"]):
+    """The CivitAI API, as the environment describes it (see ``.env.example``)."""
+
+    def client(self) -> CivitaiClient:
+        """This process's client, which keeps its distance between requests across assets.
+
+        Raises:
+            dagster.Failure: The environment holds something unusable.
+        """
+        return client_for(_settings())
+
+    def default_browsing_level(self) -> int:
+        """The maturity bits to ask for where a run does not say."""
+        return _settings().browsing_level
+
+
+class LakeStore(dg.ConfigurableResource["LakeStore"]):
+    """The lake, as the environment describes it (``CIVITAI_LAKE``)."""
+
+    def lake(self) -> Lake:
+        """The lake.
+
+        Raises:
+            dagster.Failure: The environment holds something unusable.
+        """
+        return Lake.at(_settings().lake)
+
+
+def client_for(settings: Settings) -> CivitaiClient:
+    """The process's client for these settings; one alone, so that its spacing holds across its users."""
+    return _client(
+        settings.base_url,
+        settings.api_key,
+        min_request_interval=settings.min_request_interval,
+        timeout=settings.timeout,
+        retry_budget=settings.retry_budget,
+    )
+
+
+_client: Callable[..., CivitaiClient] = lru_cache(maxsize=8)(CivitaiClient)
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None

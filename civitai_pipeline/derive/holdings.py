@@ -1,0 +1,147 @@
+"""What is held of one version, and what therefore becomes of the next item seen.
+
+The collector counts outcomes with it while pages land, and the tables are folded with it afterwards, so
+that a summary and the tables cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from civitai_pipeline.prompts.items import Outcome, Reading, read_item
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from civitai_pipeline.lake.pages import Options
+
+
+class Effect(Enum):
+    """What an item does to the tables."""
+
+    NOTHING = auto()
+    CONTENT = auto()
+    """It becomes the image's row."""
+    SIGHTING = auto()
+    """It only shows that the image is still there."""
+    WITHDRAWAL = auto()
+    """It shows that the prompt is gone; the row stays as last known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one item.
+
+    Attributes:
+        outcome: Exactly one of the six.
+        effect: What it does to the tables.
+        reason: Why it was not accepted, in one sentence; None where it was.
+    """
+
+    outcome: Outcome
+    effect: Effect
+    reason: str | None = None
+
+
+class Holdings:
+    """The images of one version accepted so far, each with a fingerprint of what was last known of it."""
+
+    def __init__(self, fingerprints: dict[int, int] | None = None, withdrawn: set[int] | None = None) -> None:
+        self._fingerprints = fingerprints if fingerprints is not None else {}
+        self._withdrawn = withdrawn if withdrawn is not None else set()
+
+    def __len__(self) -> int:
+        return len(self._fingerprints)
+
+    def __contains__(self, image_id: int | None) -> bool:
+        return image_id in self._fingerprints
+
+    def receive(self, reading: Reading, version: int, options: Options) -> Receipt:
+        """Takes in one item and says what became of it.
+
+        The order of the questions is the precedence of outcomes: malformed, version_mismatch, no_prompt,
+        then duplicate, updated or new.
+        """
+        image_id = reading.image_id
+        if image_id is None:
+            return Receipt(Outcome.MALFORMED, Effect.NOTHING, reading.problem)
+        if options.strict_version_match and not reading.names_checkpoint(version):
+            reason = f"its metadata does not name model version {version} as a checkpoint"
+            return Receipt(Outcome.VERSION_MISMATCH, Effect.NOTHING, reason)
+        held = image_id in self._fingerprints
+        if reading.prompt is None and not held:
+            return Receipt(Outcome.NO_PROMPT, Effect.NOTHING, reading.no_prompt_reason)
+        if held and options.append_only:
+            return Receipt(Outcome.DUPLICATE, Effect.NOTHING)
+        if reading.prompt is None:
+            return self._receive_without_prompt(image_id)
+        known, withdrawn = self._fingerprints.get(image_id), image_id in self._withdrawn
+        self._fingerprints[image_id] = reading.fingerprint
+        if not held:
+            return Receipt(Outcome.NEW, Effect.CONTENT)
+        if known == reading.fingerprint and not withdrawn:
+            return Receipt(Outcome.DUPLICATE, Effect.SIGHTING)
+        self._withdrawn.discard(image_id)
+        return Receipt(Outcome.UPDATED, Effect.CONTENT)
+
+    def _receive_without_prompt(self, image_id: int) -> Receipt:
+        if image_id in self._withdrawn:
+            return Receipt(Outcome.DUPLICATE, Effect.SIGHTING)
+        self._withdrawn.add(image_id)
+        return Receipt(Outcome.UPDATED, Effect.WITHDRAWAL)
+
+
+@dataclass
+class Tally:
+    """What became of the items of one page, or of several.
+
+    Attributes:
+        outcomes: How many items had each outcome.
+        oldest_created_at: The earliest ``created_at`` among them.
+        newest_created_at: The latest.
+    """
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    oldest_created_at: datetime | None = None
+    newest_created_at: datetime | None = None
+
+    @property
+    def attempted(self) -> int:
+        """How many items there were: the sum of the six outcomes."""
+        return self.outcomes.total()
+
+    @property
+    def brought_news(self) -> bool:
+        """Whether anything was new or updated."""
+        return bool(self.outcomes[Outcome.NEW] or self.outcomes[Outcome.UPDATED])
+
+    def count(self, outcome: Outcome, created_at: datetime | None) -> None:
+        """Adds one item."""
+        self.outcomes[outcome] += 1
+        self._reach(created_at, created_at)
+
+    def add(self, other: Tally) -> None:
+        """Adds the items of another tally."""
+        self.outcomes.update(other.outcomes)
+        self._reach(other.oldest_created_at, other.newest_created_at)
+
+    def _reach(self, oldest: datetime | None, newest: datetime | None) -> None:
+        if oldest is not None and (self.oldest_created_at is None or oldest < self.oldest_created_at):
+            self.oldest_created_at = oldest
+        if newest is not None and (self.newest_created_at is None or newest > self.newest_created_at):
+            self.newest_created_at = newest
+
+
+def receive_items(
+    holdings: Holdings, items: Sequence[Any], version: int, options: Options, tally: Tally
+) -> Iterator[tuple[int, Reading, Receipt]]:
+    """Takes in a page's items in order, counting them in ``tally``; yields position, reading and receipt of each."""
+    for position, item in enumerate(items):
+        reading = read_item(item)
+        receipt = holdings.receive(reading, version, options)
+        tally.count(receipt.outcome, reading.facts.get("created_at"))
+        yield position, reading, receipt

@@ -1,0 +1,110 @@
+"""The tables that are made from the prompts table: prompt_resources and prompt_categories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from civitai_pipeline.lake import schemas, tables
+from civitai_pipeline.lake.tables import Provenance
+
+if TYPE_CHECKING:
+    from civitai_pipeline.prompts.categories import Categorizer
+
+# Raised whenever the same prompts would give other rows.
+RESOURCES_CODE_VERSION = "1"
+CATEGORIES_CODE_VERSION = "1"
+
+
+def build_resources(prompts: pa.Table) -> pa.Table:
+    """Spreads the resources that each prompt's row names into rows of their own.
+
+    Args:
+        prompts: The prompts table.
+    """
+    with duckdb.connect() as connection:
+        connection.register("prompts", prompts.select(["image_id", "model_version_id", "resources"]))
+        spread = connection.sql(_SPREAD_RESOURCES).to_arrow_table()
+    return _finished(schemas.PROMPT_RESOURCES, spread, prompts, RESOURCES_CODE_VERSION)
+
+
+_SPREAD_RESOURCES = """
+WITH listed AS (
+    SELECT image_id, model_version_id, from_json(resources, '[{
+        "resource_type": "VARCHAR", "resource_name": "VARCHAR", "resource_model_id": "BIGINT",
+        "resource_version_id": "BIGINT", "resource_hash": "VARCHAR", "weight": "DOUBLE",
+        "source": "VARCHAR", "sources": ["VARCHAR"], "raw": "VARCHAR"
+    }]') AS resources
+    FROM prompts
+), spread AS (
+    SELECT image_id, model_version_id, unnest(resources) AS resource, generate_subscripts(resources, 1) - 1 AS position
+    FROM listed
+)
+SELECT image_id, model_version_id, position::INTEGER AS position, resource.*
+FROM spread ORDER BY image_id, position
+"""
+
+
+def build_categories(prompts: pa.Table, earlier: pa.Table | None, categorizer: Categorizer) -> pa.Table:
+    """Categorizes each prompt.
+
+    Args:
+        prompts: The prompts table.
+        earlier: The table as it stands; what it says of a prompt is taken over where the same taxonomy
+            and code said it.
+        categorizer: Decides the categories of a prompt not seen before.
+    """
+    version = _categories_version(categorizer)
+    if earlier is None or (p := Provenance.of(earlier.schema)) is None or p.code_version != version:
+        earlier = schemas.PROMPT_CATEGORIES.arrow_schema.empty_table()
+    columns = ["category", "confidence", "is_primary", "matched_keywords", "taxonomy_version", "prompt_hash"]
+    with duckdb.connect() as connection:
+        connection.register("prompts", prompts.select(["image_id", "model_version_id", "prompt", "prompt_hash"]))
+        connection.register("earlier", earlier)
+        connection.execute(
+            f"CREATE TEMP TABLE known AS SELECT DISTINCT ON (prompt_hash, category) {', '.join(columns)} FROM earlier"  # noqa: S608 - our own column names
+        )
+        unknown = connection.sql(
+            "SELECT prompt_hash, arg_min(prompt, image_id) AS prompt FROM prompts "
+            "WHERE prompt_hash NOT IN (SELECT prompt_hash FROM known) GROUP BY prompt_hash ORDER BY prompt_hash"
+        ).to_arrow_table()
+        connection.register("decided", _decide(unknown, categorizer))
+        joined = connection.sql(
+            f"SELECT image_id, model_version_id, {', '.join(columns)} FROM prompts "  # noqa: S608 - our own column names
+            "JOIN (SELECT * FROM known UNION ALL SELECT * FROM decided) USING (prompt_hash) "
+            "ORDER BY image_id, category"
+        ).to_arrow_table()
+    return _finished(schemas.PROMPT_CATEGORIES, joined, prompts, version)
+
+
+def _categories_version(categorizer: Categorizer) -> str:
+    return f"{CATEGORIES_CODE_VERSION}/{categorizer.taxonomy.version}"
+
+
+def _decide(unknown: pa.Table, categorizer: Categorizer) -> pa.Table:
+    taxonomy_version = categorizer.taxonomy.version
+    names = ("category", "confidence", "is_primary", "matched_keywords", "taxonomy_version", "prompt_hash")
+    rows = [
+        {
+            "category": match.category,
+            "confidence": match.confidence,
+            "is_primary": match.is_primary,
+            "matched_keywords": list(match.matched_keywords),
+            "taxonomy_version": taxonomy_version,
+            "prompt_hash": prompt_hash,
+        }
+        for prompt_hash, prompt in zip(
+            unknown.column("prompt_hash").to_pylist(), unknown.column("prompt").to_pylist(), strict=True
+        )
+        for match in categorizer.categorize(prompt)
+    ]
+    schema = pa.schema([schemas.PROMPT_CATEGORIES.arrow_schema.field(name) for name in names])
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _finished(table: schemas.Table, data: pa.Table, prompts: pa.Table, code_version: str) -> pa.Table:
+    source = Provenance.of(prompts.schema)
+    provenance = Provenance(code_version, {} if source is None else source.covered)
+    return provenance.attached_to(tables.conform(table, data))

@@ -1,0 +1,146 @@
+"""The DuckDB file: views over the Parquet tables, rebuilt at will, and the SQL that they share.
+
+The file holds no data. It is built under another name and swapped in, so that a reader who holds it open
+neither blocks nor is blocked.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from civitai_pipeline.lake.files import explained, swap_in, temporary
+from civitai_pipeline.lake.schemas import LANDED_PAGES, TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from civitai_pipeline.lake.paths import Lake
+    from civitai_pipeline.lake.schemas import Table
+
+# One row per version and listing: the ledger as a table. A listing's walk is its newest one; its counts are
+# over all its walks; the images it brought first are its own, so that the listings of a version add up.
+COLLECTION_STATE_SQL = f"""
+WITH newest AS (
+    SELECT model_version_id, listing, max(walk) AS walk FROM {LANDED_PAGES.name} GROUP BY ALL
+), last AS (
+    SELECT pages.* FROM {LANDED_PAGES.name} AS pages JOIN newest USING (model_version_id, listing, walk)
+    QUALIFY row_number() OVER (PARTITION BY model_version_id, listing ORDER BY page DESC) = 1
+), counted AS (
+    SELECT model_version_id, listing, count(*) AS pages, sum(attempted) AS attempted, sum("new" + updated) AS saved,
+           sum(duplicate) AS duplicates, sum("new") AS total_collected, min(oldest_created_at) AS oldest_created_at,
+           max(newest_created_at) AS newest_created_at
+    FROM {LANDED_PAGES.name} GROUP BY ALL
+)
+SELECT last.model_version_id,
+       last.sort,
+       last.browsing_level,
+       CASE WHEN last.next_cursor IS NULL THEN 'at_end' ELSE 'open' END AS status,
+       last.walk,
+       counted.pages::BIGINT AS pages,
+       counted.attempted::BIGINT AS attempted,
+       counted.saved::BIGINT AS saved,
+       counted.duplicates::BIGINT AS duplicates,
+       last.max_items AS planned_total,
+       last.next_cursor AS next_page_cursor,
+       last.page AS last_page_number,
+       last.fetched_at AS last_successful_fetch_at,
+       counted.total_collected::BIGINT AS total_collected,
+       counted.oldest_created_at,
+       counted.newest_created_at,
+       last.listing
+FROM last JOIN counted USING (model_version_id, listing)
+ORDER BY last.model_version_id, last.walk
+"""  # noqa: S608 - our own table name
+
+IMAGES_UNIQUE_SQL = """
+SELECT *, list(model_version_id) OVER (PARTITION BY image_id) AS model_version_ids
+FROM prompts
+QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY last_seen_at DESC, model_version_id) = 1
+"""
+
+# The older tool's ids were text, and its scripts compare them as text.
+CIVITAI_PROMPTS_SQL = """
+SELECT prompts.image_id::VARCHAR AS civitai_id,
+       prompts.prompt AS full_prompt,
+       prompts.negative_prompt,
+       prompts.quality_score,
+       prompts.reaction_count,
+       prompts.comment_count,
+       prompts.prompt_length,
+       prompts.tag_count,
+       info.model_name,
+       info.model_id::VARCHAR AS model_id,
+       prompts.model_version_id::VARCHAR AS model_version_id,
+       prompts.first_seen_at AS collected_at
+FROM prompts LEFT JOIN model_version_info AS info USING (model_version_id)
+"""
+
+VIEWS: Mapping[str, str] = {
+    "images_unique": IMAGES_UNIQUE_SQL,
+    "collection_state": COLLECTION_STATE_SQL,
+    "civitai_prompts": CIVITAI_PROMPTS_SQL,
+}
+
+
+def build_database(lake: Lake) -> list[str]:
+    """Builds ``civitai.duckdb`` and swaps it in.
+
+    Returns:
+        The names of its views.
+
+    Raises:
+        LakeError: The lake cannot be written.
+    """
+    with temporary(lake.root, "database") as scratch:
+        with explained(lake.database, "write"), duckdb.connect(str(scratch)) as connection:
+            _create_views(connection, lake)
+        swap_in(scratch, lake.database)
+    return [table.name for table in TABLES] + list(VIEWS)
+
+
+def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """A connection in memory that has the views of the database over the tables as they stand now."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    _create_views(connection, lake)
+    return connection
+
+
+def collection_state(landed_pages: pa.Table) -> list[dict[str, Any]]:
+    """The rows of ``collection_state`` for some versions' landed pages."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register(LANDED_PAGES.name, landed_pages)
+        rows: list[dict[str, Any]] = connection.sql(COLLECTION_STATE_SQL).to_arrow_table().to_pylist()
+    return rows
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    for table in TABLES:
+        connection.execute(f"CREATE VIEW {table.name} AS {_table_sql(lake, table)}")
+    for name, sql in VIEWS.items():
+        connection.execute(f"CREATE VIEW {name} AS {sql}")
+
+
+def _table_sql(lake: Lake, table: Table) -> str:
+    folder = lake.root / table.name
+    if not folder.is_dir() or not any(folder.glob("*.parquet")):
+        columns = ", ".join(f"NULL::{column.sql_type} AS {_identifier(column.name)}" for column in table.columns)
+        return f"SELECT {columns} WHERE false"
+    columns = ", ".join(_identifier(column.name) for column in table.columns)
+    return f"SELECT {columns} FROM read_parquet({_glob_literal(str(folder))}, union_by_name = true)"  # noqa: S608 - quoted
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _glob_literal(folder: str) -> str:
+    """A folder's files as a SQL literal, with what DuckDB would take for a pattern in its name escaped."""
+    escaped = re.sub(r"([\[\]*?])", r"[\1]", folder)
+    return "'" + f"{escaped}/*.parquet".replace("'", "''") + "'"

@@ -1,0 +1,146 @@
+"""Running jobs in this process, recorded in the Dagster instance: what the command line does with Dagster.
+
+Knows the instance's folder and how to read a run's result; what a run does stands in ``defs``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from civitai_pipeline.definitions import build_defs
+from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
+from civitai_pipeline.defs.metadata import summary_from_metadata
+from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from civitai_pipeline.collect.collector import CollectOptions
+    from civitai_pipeline.defs.resources import Progress
+
+INSTANCE_FILE = "dagster.yaml"
+
+
+class InstanceError(Exception):
+    """The Dagster instance cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class CollectRun:
+    """A finished run of the ``collect`` job.
+
+    Attributes:
+        summary: The run summary; None if the run died before it began to collect.
+        failures: What failed in it, one line each.
+    """
+
+    summary: dict[str, Any] | None
+    failures: list[str]
+
+
+def prepare_home(home: Path) -> None:
+    """Makes the instance's folder, puts its ``dagster.yaml`` there if missing, and points Dagster at it.
+
+    Raises:
+        InstanceError: The folder cannot be written.
+    """
+    file = home / INSTANCE_FILE
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.write_bytes(resources.files("civitai_pipeline").joinpath(INSTANCE_FILE).read_bytes())
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise InstanceError(
+            f"cannot use {home} for Dagster's records: {error.strerror or error}; "
+            "set DAGSTER_HOME to a folder you can write to"
+        ) from None
+    os.environ["DAGSTER_HOME"] = str(home)
+
+
+def collect(version: int, options: CollectOptions, progress: Progress, *, log_level: str = "CRITICAL") -> CollectRun:
+    """Runs the ``collect`` job for one version in this process.
+
+    Args:
+        version: The model version; it becomes a partition if it is none yet.
+        options: How to collect it.
+        progress: Hears of each landed page.
+        log_level: From which level on Dagster's own log goes to standard error.
+
+    Raises:
+        KeyboardInterrupt: The run was interrupted; what had landed is kept.
+    """
+    job = build_defs(progress).resolve_job_def("collect")
+    with dg.DagsterInstance.get() as instance:
+        register_versions(instance, [version])
+        result = job.execute_in_process(
+            instance=instance,
+            partition_key=str(version),
+            run_config=dg.RunConfig(
+                ops={"image_pages": _config(options)}, loggers={"console": {"config": {"log_level": log_level}}}
+            ),
+            raise_on_error=False,
+        )
+    return CollectRun(_summary_of(result.all_events), list(_failures_of(result.all_events)))
+
+
+def registered(versions: list[int], *, register: bool) -> set[int]:
+    """Which of some model versions are partitions.
+
+    Args:
+        versions: The versions asked about.
+        register: Make those that are none into partitions first.
+    """
+    with dg.DagsterInstance.get() as instance:
+        if register:
+            register_versions(instance, versions)
+        known = set(instance.get_dynamic_partitions(MODEL_VERSION))
+    return {version for version in versions if str(version) in known}
+
+
+def _config(options: CollectOptions) -> CollectConfig:
+    return CollectConfig(
+        sort=options.sort,
+        browsing_level=options.browsing_level,
+        max_items=options.max_items,
+        max_minutes=options.max_minutes,
+        page_size=options.page_size,
+        strict_version_match=options.strict_version_match,
+        append_only=options.append_only,
+        restart=options.restart,
+    )
+
+
+def _summary_of(events: Sequence[dg.DagsterEvent]) -> dict[str, Any] | None:
+    metadata: Mapping[str, dg.MetadataValue[Any]] | None = None
+    for event in events:
+        if event.asset_key != image_pages.key:
+            continue
+        if event.is_step_materialization:
+            metadata = event.step_materialization_data.materialization.metadata
+        elif event.is_asset_observation:
+            metadata = event.asset_observation_data.asset_observation.metadata
+    return None if metadata is None else summary_from_metadata(metadata)
+
+
+def _failures_of(events: Sequence[dg.DagsterEvent]) -> Iterator[str]:
+    for event in events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            said = data.user_failure_data.description if data.user_failure_data is not None else None
+            if said is None and data.error is not None:
+                cause = data.error.cause or data.error
+                said = cause.message.strip()
+            yield f"{event.step_key}: {said or 'failed'}"
+        elif event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
+                yield f"check {check.check_name} of {check.asset_key.to_user_string()}: {check.description or 'failed'}"

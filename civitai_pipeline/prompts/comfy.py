@@ -1,0 +1,291 @@
+"""Reads a ComfyUI graph: which prompt, settings and files its samplers use.
+
+Belongs here: what nodes and links mean. Which of a graph's facts an item needs is decided in
+``metadata`` and ``resources``.
+
+A graph maps node ids to ``{"class_type": …, "inputs": {…}}``; an input is a value or a link,
+``[node id, output slot]``. Facts hang on samplers: ``KSampler`` holds them itself, ``SamplerCustom``
+and ``SamplerCustomAdvanced`` link to nodes for guidance, noise, sampler and schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from civitai_pipeline.prompts.values import parse_json
+
+# A chain of links in a real graph is a few dozen long; a longer one is a trap or an accident.
+_MAX_HOPS = 200
+
+# What the saved workflow lists without names, in order, for the nodes whose facts we read. "" is a
+# widget that is none of ours (the "after generate" switch beside a seed).
+_WIDGETS: dict[str, tuple[str, ...]] = {
+    "CLIPTextEncode": ("text",),
+    "KSampler": ("seed", "", "steps", "cfg", "sampler_name", "scheduler", "denoise"),
+    "KSamplerAdvanced": ("", "noise_seed", "", "steps", "cfg", "sampler_name", "scheduler"),
+    "CheckpointLoaderSimple": ("ckpt_name",),
+    "UNETLoader": ("unet_name", "weight_dtype"),
+    "UnetLoaderGGUF": ("unet_name",),
+    "LoraLoader": ("lora_name", "strength_model", "strength_clip"),
+    "LoraLoaderModelOnly": ("lora_name", "strength_model"),
+    "VAELoader": ("vae_name",),
+    "ControlNetLoader": ("control_net_name",),
+    "UpscaleModelLoader": ("model_name",),
+    "HypernetworkLoader": ("hypernetwork_name", "strength"),
+    "CLIPSetLastLayer": ("stop_at_clip_layer",),
+    "KSamplerSelect": ("sampler_name",),
+    "BasicScheduler": ("scheduler", "steps", "denoise"),
+    "RandomNoise": ("noise_seed", ""),
+    "CFGGuider": ("cfg",),
+    "FluxGuidance": ("guidance",),
+}
+
+_TEXT_INPUTS = (
+    "text", "text_g", "text_l", "t5xxl", "clip_l", "prompt", "positive_prompt", "populated_text", "wildcard_text",
+    "string", "String", "value", "Value", "Text", "text_0", "text1", "string_a", "conditioning", "conditioning_1",
+    "conditioning_to", "cond", "output", "any_01", "source", "anything",
+)  # fmt: skip
+_NUMBER_INPUTS = ("value", "Value", "int", "number", "seed", "noise_seed", "float", "a")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a graph."""
+
+    kind: str
+    inputs: dict[str, Any]
+
+
+Graph = dict[str, Node]
+
+
+def graph_of(meta: dict[str, Any]) -> Graph | None:
+    """The graph that metadata holds, in ``comfy`` or in place of the prompt; None without one.
+
+    The graph that ran (``prompt``) goes before the editor's picture of it (``workflow``).
+    """
+    holder = meta.get("comfy")
+    if isinstance(holder, str):
+        return _graph_in_text(holder)
+    if isinstance(holder, dict):
+        return _graph(holder)
+    prompt = meta.get("prompt")
+    return _nodes(prompt) if isinstance(prompt, dict) else None
+
+
+# Items are read for their facts and then for their resources; a megabyte of JSON is parsed once.
+@lru_cache(maxsize=1)
+def _graph_in_text(text: str) -> Graph | None:
+    return _graph(parse_json(text))
+
+
+def _graph(holder: object) -> Graph | None:
+    if not isinstance(holder, dict):
+        return None
+    prompt = holder.get("prompt")
+    if isinstance(prompt, str):
+        prompt = parse_json(prompt)
+    workflow = holder.get("workflow")
+    if isinstance(workflow, str):
+        workflow = parse_json(workflow)
+    return _nodes(prompt) or _nodes_of_workflow(workflow) or _nodes(holder)
+
+
+def _nodes(graph: object) -> Graph | None:
+    if not isinstance(graph, dict):
+        return None
+    nodes: Graph = {}
+    for key, node in graph.items():
+        if isinstance(node, dict) and isinstance(node.get("class_type"), str):
+            inputs = node.get("inputs")
+            nodes[str(key)] = Node(node["class_type"], inputs if isinstance(inputs, dict) else {})
+    return nodes or None
+
+
+def _nodes_of_workflow(workflow: object) -> Graph | None:
+    """The graph behind an editor's workflow, as far as its nodes' widgets are known."""
+    if not isinstance(workflow, dict) or not isinstance(workflow.get("nodes"), list):
+        return None
+    ends: dict[object, list[object]] = {}
+    links = workflow.get("links")
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, list) and len(link) >= 3 and isinstance(link[0], int):  # noqa: PLR2004 - id, node, slot
+            ends[link[0]] = [link[1], link[2]]
+    nodes: Graph = {}
+    for node in workflow["nodes"]:
+        if not isinstance(node, dict) or not isinstance(node.get("type"), str):
+            continue
+        if node.get("mode") in (2, 4):  # muted and bypassed nodes did not run
+            continue
+        inputs: dict[str, Any] = {}
+        values = node.get("widgets_values")
+        if isinstance(values, dict):
+            inputs.update((key, value) for key, value in values.items() if isinstance(key, str))
+        elif isinstance(values, list):
+            names = _WIDGETS.get(node["type"], ())
+            inputs.update((name, value) for name, value in zip(names, values, strict=False) if name)
+        slots = node.get("inputs")
+        for slot in slots if isinstance(slots, list) else ():
+            if isinstance(slot, dict) and isinstance(slot.get("name"), str):
+                link_id = slot.get("link")
+                if isinstance(link_id, int) and link_id in ends:
+                    inputs[slot["name"]] = ends[link_id]
+        nodes[str(node.get("id"))] = Node(node["type"], inputs)
+    return nodes or None
+
+
+def graph_prompts(graph: Graph) -> tuple[str | None, str | None]:
+    """The prompt and the negative prompt of the first sampler that has a prompt.
+
+    Samplers that start from an empty picture go first: a second pass may refine with other words. In a
+    graph without a sampler we know, the first text encoder's text is the prompt.
+    """
+    for sampler in samplers(graph):
+        guider = _linked(graph, sampler.inputs.get("guider"))
+        holder = guider.inputs if guider and "positive" not in sampler.inputs else sampler.inputs
+        positive = _text(graph, holder.get("positive", holder.get("conditioning")), "positive")
+        if positive and not positive.isspace():
+            return positive, _text(graph, holder.get("negative"), "negative")
+    for node in graph.values():
+        if "TextEncode" in node.kind:
+            text = _text_of_node(graph, node, "positive")
+            if text and not text.isspace():
+                return text, None
+    return None, None
+
+
+def graph_settings(graph: Graph) -> dict[str, Any]:
+    """Settings of the first sampler, under metadata's names: steps, cfgScale, sampler, scheduler, seed, clipSkip.
+
+    Values are as the graph spells them, a link followed to the value behind it. What is not said is left out.
+    """
+    found: dict[str, Any] = {}
+    for sampler in samplers(graph):
+        parts = [sampler]
+        for name in ("guider", "sigmas", "sampler", "noise"):
+            part = _linked(graph, sampler.inputs.get(name))
+            if part:
+                parts.append(part)
+        for fact, names in _SETTINGS.items():
+            for part in parts:
+                for name in names:
+                    value = _scalar(graph, part.inputs.get(name))
+                    if value is not None:
+                        found.setdefault(fact, value)
+        break
+    for node in graph.values():
+        if node.kind == "CLIPSetLastLayer":
+            layer = _scalar(graph, node.inputs.get("stop_at_clip_layer"))
+            if isinstance(layer, int):
+                # ComfyUI counts from the end, -2 being what everyone else calls a clip skip of 2.
+                found.setdefault("clipSkip", abs(layer))
+    return found
+
+
+_SETTINGS: dict[str, tuple[str, ...]] = {
+    "steps": ("steps",),
+    "cfgScale": ("cfg",),
+    "sampler": ("sampler_name",),
+    "scheduler": ("scheduler",),
+    "seed": ("seed", "noise_seed"),
+}
+
+
+def samplers(graph: Graph) -> list[Node]:
+    """The nodes that sample, those that start from an empty picture first, else in the graph's order."""
+    found = [node for node in graph.values() if "positive" in node.inputs and _samples(node)]
+    found += [node for node in graph.values() if "guider" in node.inputs]
+
+    def starts_from_picture(node: Node) -> bool:
+        latent = _linked(graph, node.inputs.get("latent_image"))
+        return latent is None or "Empty" not in latent.kind
+
+    return sorted(found, key=starts_from_picture)
+
+
+def _samples(node: Node) -> bool:
+    return "Sampler" in node.kind or ("steps" in node.inputs and "cfg" in node.inputs)
+
+
+def loaded_files(graph: Graph) -> Iterator[tuple[str, str, object, Node]]:
+    """Each file the graph loads: its resource type, name, strength as given (else None), and node."""
+    for node in graph.values():
+        for name, (kind, strengths) in _FILE_INPUTS.items():
+            value = node.inputs.get(name)
+            if isinstance(value, str) and value not in ("", "None", "none"):
+                given = (_scalar(graph, node.inputs.get(strength)) for strength in strengths)
+                yield kind, value, next((one for one in given if one is not None), None), node
+        # rgthree's Power Lora Loader: inputs lora_1, lora_2, … of {"on", "lora", "strength"}.
+        for value in node.inputs.values():
+            if isinstance(value, dict) and isinstance(value.get("lora"), str) and value.get("on") is not False:
+                if value["lora"] not in ("", "None"):
+                    yield "lora", value["lora"], value.get("strength"), Node(node.kind, value)
+
+
+_FILE_INPUTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "ckpt_name": ("checkpoint", ()),
+    "base_ckpt_name": ("checkpoint", ()),
+    "unet_name": ("checkpoint", ()),
+    "lora_name": ("lora", ("strength_model", "lora_strength", "strength", "lora_model_strength")),
+    "vae_name": ("vae", ()),
+    "control_net_name": ("controlnet", ()),
+    "upscale_model": ("upscaler", ()),
+    "hypernetwork_name": ("hypernet", ("strength",)),
+}
+
+
+def _linked(graph: Graph, value: object) -> Node | None:
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str | int):  # noqa: PLR2004 - node, slot
+        return graph.get(str(value[0]))
+    return None
+
+
+def _text(graph: Graph, value: object, side: str) -> str | None:
+    """The text at the end of ``value``'s links, on the positive or negative ``side`` of nodes that have both."""
+    for _ in range(_MAX_HOPS):
+        if isinstance(value, str):
+            return value
+        node = _linked(graph, value)
+        if node is None:
+            return None
+        if side in node.inputs:  # a ControlNet between encoder and sampler takes and gives both
+            value = node.inputs[side]
+            continue
+        following = [node.inputs[name] for name in _TEXT_INPUTS if name in node.inputs]
+        texts = [text for text in following if isinstance(text, str)]
+        if texts:
+            return _joined(node, texts)
+        value = next((link for link in following if _linked(graph, link)), None)
+    return None
+
+
+def _text_of_node(graph: Graph, node: Node, side: str) -> str | None:
+    for name in _TEXT_INPUTS:
+        text = _text(graph, node.inputs.get(name), side)
+        if text:
+            return text
+    return None
+
+
+def _joined(node: Node, texts: list[str]) -> str:
+    """An SDXL or Flux encoder's two texts, joined as CivitAI joins them; else the first text that says something."""
+    first = next((text for text in texts if text and not text.isspace()), texts[0])
+    wide, local = node.inputs.get("text_g"), node.inputs.get("text_l")
+    if isinstance(wide, str) and isinstance(local, str) and wide.strip() and local.strip() and wide != local:
+        return f"{wide}, {local}"
+    return first
+
+
+def _scalar(graph: Graph, value: object) -> object:
+    """The number or word at the end of ``value``'s links; None if there is none."""
+    for _ in range(_MAX_HOPS):
+        if isinstance(value, str | int | float):
+            return value
+        node = _linked(graph, value)
+        if node is None:
+            return None
+        value = next((node.inputs[name] for name in _NUMBER_INPUTS if name in node.inputs), None)
+    return None

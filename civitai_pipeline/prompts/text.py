@@ -1,0 +1,120 @@
+"""The text of a prompt: what may be stored, its normal form, its hash and its counts.
+
+Belongs here: everything decided from the characters alone. Which words mean what is in ``categories``;
+where the text stands in an item is in ``items``.
+
+The normal form exists to recognise equal prompts, so it drops what changes the picture by degrees only
+(weights, emphasis) or names a file (``<lora:…>`` tags), and keeps words and their order.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from hashlib import blake2b
+from typing import NamedTuple
+
+# AUTOMATIC1111 reads a backslash before a bracket or a backslash as "literally this character".
+_BRACKETS = re.compile(
+    r"(?P<literal>\\[\\()\[\]{}])"
+    # The weight goes with the bracket that closes over it. Digits are bounded so that a megabyte of
+    # them costs one attempt for each colon instead of one for each digit.
+    r"|:\s{0,9}[+-]?(?:\d{1,9}(?:\.\d{0,19})?|\.\d{1,19})\s{0,9}[)\]}]"
+    r"|[()\[\]{}\\]"
+)
+_ANGLES = re.compile(r"([<>])")
+_TAG_KIND = re.compile(r"[\w-]+:")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class PromptCounts(NamedTuple):
+    """Sizes of a prompt as written.
+
+    Attributes:
+        length: Code points, white space and tags included.
+        tags: Comma-separated parts that hold text.
+        words: Runs of characters between white space.
+    """
+
+    length: int
+    tags: int
+    words: int
+
+
+def storable(text: str) -> str:
+    """``text`` as a file can hold it: each lone surrogate replaced by U+FFFD, all else to the letter.
+
+    A high surrogate followed by a low one is no lone surrogate: the two become the character they mean.
+    """
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def prompt_counts(prompt: str) -> PromptCounts:
+    """Count the characters, comma-separated parts and words of ``prompt``."""
+    tags = sum(1 for part in prompt.split(",") if part and not part.isspace())
+    return PromptCounts(length=len(prompt), tags=tags, words=len(prompt.split()))
+
+
+def prompt_hash(prompt: str) -> str:
+    """Hash of the normalised prompt: 128 bits of BLAKE2b, as 32 hexadecimal digits."""
+    return blake2b(normalise_prompt(storable(prompt)).encode(), digest_size=16).hexdigest()
+
+
+def normalise_prompt(prompt: str) -> str:
+    r"""The form of ``prompt`` by which equal prompts are recognised.
+
+    In this order: NFKC and lower case; ``<kind:name…>`` tags removed, nested ones too; emphasis
+    brackets ``()``, ``[]`` and ``{}`` removed, with the ``:1.2`` before a closing one, whether or not
+    they pair up; white space folded to one space; the parts between commas trimmed and empty ones
+    dropped. Order is kept.
+
+    An escaped bracket, ``\(``, is literal text. It keeps its backslash, else normalising twice would
+    take it for emphasis; a backslash before any other character says nothing and is dropped.
+    Normalising twice changes nothing.
+    """
+    text = _fold_case(prompt)
+    if "<" in text:
+        text = _without_tags(text)
+    # Brackets inside a tag's "<" or kind hide it, so what they leave is looked at once more.
+    text, replaced = _BRACKETS.subn(_keep_literal, text)
+    if replaced:
+        # What a removed bracket stood between may now combine: "e", "(", acute accent.
+        text = _fold_case(text)
+        if "<" in text:
+            text = _without_tags(text)
+    elif not text.isascii():
+        text = _fold_case(text)
+    parts = (" ".join(part.split()) for part in text.split(","))
+    return ", ".join(part for part in parts if part)
+
+
+def _fold_case(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    # Lower-casing can undo NFKC ("İ" becomes two characters) and the reverse, so until neither changes it.
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    while folded != text:
+        text, folded = folded, unicodedata.normalize("NFKC", folded.lower())
+    return folded
+
+
+def _keep_literal(match: re.Match[str]) -> str:
+    return match["literal"] or ""
+
+
+def _without_tags(text: str) -> str:
+    """``text`` with a space for each ``<kind:…>``; one pass with a stack, so depth costs nothing."""
+    pieces: list[str] = []
+    opened: list[int] = []
+    for piece in _ANGLES.split(text):
+        if piece == "<":
+            opened.append(len(pieces))
+        elif piece == ">" and opened:
+            start = opened.pop()
+            if _TAG_KIND.match(pieces[start + 1]):
+                pieces[start:] = [" "]
+                continue
+        pieces.append(piece)
+    return "".join(pieces)

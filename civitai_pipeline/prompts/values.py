@@ -1,0 +1,165 @@
+"""One JSON value to one value a column can hold, or None. Nothing here raises, whatever it is given.
+
+Belongs here: conversions of a single value and the canonical bytes of a whole one. Which key holds
+which fact is in ``metadata``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+
+import orjson
+
+from civitai_pipeline.prompts.text import storable
+
+INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
+_UINT64_MAX = 2**64 - 1
+
+# Bounded, so that int() never sees the 4,300 digits at which Python refuses, nor a Unicode digit.
+_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
+
+
+def whole(value: object, low: int = -INT32_MAX - 1, high: int = INT32_MAX) -> int | None:
+    """``value`` as an integer from ``low`` to ``high``; None if it is no such number.
+
+    A string of digits counts, and so does a float without a fraction (``7.0``): older rows hold both.
+    A boolean is no number.
+    """
+    kind = type(value)
+    if kind is not int:
+        if isinstance(value, str):
+            value = value.strip()
+            value = int(value) if _INTEGER.fullmatch(value) else real(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if isinstance(value, float):
+            if not value.is_integer():
+                return None
+            value = int(value)
+    return value if low <= value <= high else None  # type: ignore[operator]
+
+
+def real(value: object) -> float | None:
+    """``value`` as a finite float; None if it is no number. A numeric string is one, a boolean is not."""
+    if isinstance(value, str):
+        value = value.strip()
+        if not _NUMBER.fullmatch(value):
+            return None
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the largest float
+        return None
+    return number if math.isfinite(number) else None
+
+
+def words(value: object) -> str | None:
+    """``value`` as stored text; None if it is not text, or blank: blank names nothing."""
+    if not isinstance(value, str) or not value or value.isspace():
+        return None
+    return storable(value)
+
+
+def moment(value: object) -> datetime | None:
+    """``value``, an ISO 8601 time, in UTC; None if it is none. Without an offset it is taken as UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value.strip())
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):  # an offset can carry the first and last day out of the calendar
+        return None
+
+
+def kind_of(value: object) -> str:
+    """What ``value`` is in JSON's words, with an article, for a sentence."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "an object" if isinstance(value, dict) else "a list"
+
+
+def parse_json(text: str) -> object:
+    """The value that ``text`` writes in JSON; None if it is not JSON.
+
+    Forgives what tools that join strings into JSON leave behind: ``undefined``, ``NaN`` and
+    ``Infinity`` outside of strings read as null, and a lone surrogate as U+FFFD.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    patched = _TOKENS.sub(_patched_token, storable(text))
+    try:
+        return orjson.loads(patched)
+    except orjson.JSONDecodeError:
+        return None
+
+
+# A string is matched whole so that its content is never taken for a token; it ends at the text's end
+# if unclosed, for then there is no JSON to save.
+_TOKENS = re.compile(r'(?P<string>"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z))|-?\b(?:undefined|NaN|Infinity)\b', re.DOTALL)
+# Four hex digits after \u that name half a character; the other half, if it follows, comes along.
+_ESCAPED_SURROGATE = re.compile(
+    r"\\\\|(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    r"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+def _patched_token(match: re.Match[str]) -> str:
+    string = match["string"]
+    if string is None:
+        return "null"
+    if "\\ud" not in string and "\\uD" not in string:
+        return string
+    return _ESCAPED_SURROGATE.sub(lambda m: "\\ufffd" if m["lone"] else m[0], string)
+
+
+def canonical_json(value: object) -> bytes:
+    """``value`` as JSON without white space, keys in order: equal values give equal bytes.
+
+    NaN and the infinities are written as null. An integer beyond 64 bits is written as the float a
+    64-bit parser makes of it, so the bytes do not depend on which parser read the page.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:  # too deep, too large an integer, or a lone surrogate
+        return b"".join(_emit(value))
+
+
+def _emit(value: object) -> list[bytes]:
+    """The pieces of ``value`` in orjson's format; a stack of its own, so depth costs no recursion."""
+    pieces: list[bytes] = []
+    pending: list[object] = [value]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, bytes):  # punctuation: JSON has no bytes of its own
+            pieces.append(current)
+        elif isinstance(current, dict):
+            pieces.append(b"{")
+            pending.append(b"}")
+            for place, key in reversed(list(enumerate(sorted(current, key=str)))):
+                name = orjson.dumps(storable(str(key)))
+                pending += (current[key], b"," * (place > 0) + name + b":")
+        elif isinstance(current, list | tuple):
+            pieces.append(b"[")
+            pending.append(b"]")
+            for place in range(len(current) - 1, -1, -1):
+                pending += (current[place], b"," * (place > 0))
+        elif isinstance(current, str):
+            pieces.append(orjson.dumps(storable(current)))
+        elif isinstance(current, int) and not -INT64_MAX - 1 <= current <= _UINT64_MAX:
+            pieces.append(orjson.dumps(real(current)))
+        else:
+            pieces.append(orjson.dumps(current, default=kind_of))
+    return pieces

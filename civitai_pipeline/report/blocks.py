@@ -1,0 +1,85 @@
+"""What a page is built of: sections holding paragraphs, facts, tables and charts.
+
+Plain data between ``sections``, which decide what to say, and ``pages``, which writes HTML. No query
+and no markup belongs here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import plotly.graph_objects as go
+
+# How a table's cell is written: text of ours or a name, a date or moment, a prompt, a count, a measure, a share
+# from 0 to 1, or a link as (file, text).
+CellKind = Literal["text", "date", "prompt", "count", "number", "share", "link"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table on a page."""
+
+    label: str
+    kind: CellKind = "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table on a page; ``note`` is the sentence beneath it."""
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with the question it answers.
+
+    Attributes:
+        question: The chart's title.
+        answer: What the figure shows, in one sentence with its n: what a reader without sight gets.
+        figure: The figure, or None when there is nothing to draw.
+        table: The figure's numbers.
+        note: What must be known to read it rightly.
+        thin: Whether there are too few observations to conclude from.
+    """
+
+    question: str
+    answer: str
+    figure: go.Figure | None
+    table: Table | None = None
+    note: str = ""
+    thin: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Short labelled values, shown as a list of definitions."""
+
+    caption: str
+    items: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Paragraphs:
+    """Running text."""
+
+    lines: Sequence[str]
+
+
+Block = Chart | Table | Facts | Paragraphs
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page under a heading; ``key`` is its anchor."""
+
+    key: str
+    title: str
+    blocks: Sequence[Block]

@@ -1,0 +1,136 @@
+"""Generation settings: sampler, steps, CFG scale, size, and which combinations are common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from civitai_pipeline.report import figures, words
+from civitai_pipeline.report.binning import binned, quantile
+from civitai_pipeline.report.blocks import Block, Chart, Column, Section, Table
+from civitai_pipeline.report.sections.phrases import n_of, nothing
+from civitai_pipeline.report.text import quoted
+
+if TYPE_CHECKING:
+    from civitai_pipeline.report.workbench import Workbench
+
+_SAMPLERS = """
+SELECT sampler, count(*) AS images, count(DISTINCT author) FROM prompts
+WHERE sampler IS NOT NULL GROUP BY sampler ORDER BY images DESC, sampler
+"""
+_SIZES = """
+SELECT width || ' x ' || height AS size, count(*) AS images, count(DISTINCT author) FROM prompts
+WHERE width IS NOT NULL AND height IS NOT NULL GROUP BY width, height ORDER BY images DESC, width, height
+"""
+_SHOWN = 12
+
+
+def settings(bench: Workbench) -> Section:
+    """One chart for each setting, and the recipes."""
+    blocks: list[Block] = [
+        _named(
+            bench, _SAMPLERS, "sampler", "Which samplers are used?", "A sampler is counted as the metadata spells it."
+        ),
+        _measured(
+            bench,
+            "SELECT steps, count(*) FROM prompts WHERE steps IS NOT NULL GROUP BY ALL ORDER BY ALL",
+            "steps",
+            "How many steps?",
+            whole=True,
+        ),
+        _measured(
+            bench,
+            """
+            SELECT cfg_scale, count(*) FROM prompts
+            WHERE cfg_scale IS NOT NULL AND isfinite(cfg_scale) GROUP BY ALL ORDER BY ALL
+            """,
+            "CFG scale",
+            "Which CFG scale?",
+            whole=False,
+        ),
+        _named(
+            bench, _SIZES, "size", "How large are the images?", "Width x height in pixels, of the image as uploaded."
+        ),
+        _recipes(bench),
+    ]
+    return Section("settings", "Settings", blocks)
+
+
+def _named(bench: Workbench, sql: str, noun: str, question: str, note: str) -> Chart:
+    rows = bench.rows(sql)
+    if not rows:
+        return nothing(question, f"tells its {noun}", bench)
+    known = sum(row[1] for row in rows)
+    shown = rows[:_SHOWN]
+    rest = known - sum(row[1] for row in shown)
+    others = len(rows) - len(shown)
+    if others:
+        note += f" {words.plural(others, f'rarer {noun}')} with {words.plural(rest, 'image')} together not shown."
+    return Chart(
+        question,
+        f"{n_of(known, bench)} tell their {noun}. {quoted(rows[0][0])} leads with "
+        f"{words.share(rows[0][1], known)} of these.",
+        figures.bars([(row[0], row[1]) for row in shown], unit="images", whole=known),
+        Table(
+            f"Images by {noun}",
+            [Column(noun), Column("images", "count"), Column("share of known", "share"), Column("authors", "count")],
+            [(name, images, images / known, authors) for name, images, authors in shown],
+        ),
+        note,
+        known < words.THIN,
+    )
+
+
+def _measured(bench: Workbench, sql: str, noun: str, question: str, *, whole: bool) -> Chart:
+    pairs = bench.rows(sql)
+    if not pairs:
+        return nothing(question, f"tells its {noun}", bench)
+    known = sum(count for _, count in pairs)
+    low, median, high = (quantile(pairs, q) for q in (0.25, 0.5, 0.75))
+    commonest = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:10]
+    return Chart(
+        question,
+        f"{n_of(known, bench)} tell. The median is {words.number(median)}, half lie from {words.number(low)} to "
+        f"{words.number(high)}; the commonest value is {words.number(commonest[0][0])} "
+        f"({words.share(commonest[0][1], known)}).",
+        figures.histogram(binned(pairs, whole=whole), axis=noun, unit="images", whole=whole),
+        Table(
+            f"Commonest values of {noun}",
+            [Column(noun, "number"), Column("images", "count"), Column("share of known", "share")],
+            [(value, count, count / known) for value, count in commonest],
+        ),
+        thin=known < words.THIN,
+    )
+
+
+def _recipes(bench: Workbench) -> Block:
+    rows = bench.rows(
+        """
+        SELECT sampler, steps, cfg_scale, width || ' x ' || height, count(*) AS images, count(*) / $1,
+               count(DISTINCT author), median(engagement)
+        FROM prompts
+        WHERE sampler IS NOT NULL AND steps IS NOT NULL AND cfg_scale IS NOT NULL AND width IS NOT NULL
+              AND height IS NOT NULL
+        GROUP BY sampler, steps, cfg_scale, width, height
+        ORDER BY images DESC, sampler, steps, cfg_scale, width, height LIMIT 12
+        """,
+        max(bench.standing, 1),
+    )
+    question = "Which settings are used together?"
+    if not rows:
+        return nothing(question, "tells sampler, steps, CFG scale and size together", bench)
+    return Table(
+        question,
+        [
+            Column("sampler"),
+            Column("steps", "count"),
+            Column("CFG scale", "number"),
+            Column("size"),
+            Column("images", "count"),
+            Column("share of prompts", "share"),
+            Column("authors", "count"),
+            Column("median engagement", "number"),
+        ],
+        rows,
+        "The commonest combinations among prompts that tell all four. Engagement 1 is typical of images of the same "
+        "age; that a recipe stands higher does not mean that it is the cause.",
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from civitai_pipeline import launch
 from civitai_pipeline.collect.collector import CollectOptions
 from civitai_pipeline.console import ConsoleProgress, summary_table
+from civitai_pipeline.instance import prepare_home
 from civitai_pipeline.report import INDEX_FILE
 from civitai_pipeline.sandbox import DEMO_VERSIONS, Sandbox, SandboxOptions, World
 
@@ -46,7 +47,7 @@ def run_demo(home: Path, out: Console, err: Console) -> None:
     summaries = []
     with Sandbox(World.synthetic(seed=1), SandboxOptions()) as server, _environment(server.url, lake, home / "dagster"):
         err.print(f"The stand-in for the API listens on {server.url}; nothing leaves this machine.", highlight=False)
-        launch.prepare_home(home / "dagster")
+        prepare_home(home / "dagster")
         summaries = [_collect(version, err) for version in DEMO_VERSIONS]
     out.print(summary_table(summaries))
     for label, path in (

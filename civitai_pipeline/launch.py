@@ -1,14 +1,11 @@
 """Running jobs in this process, recorded in the Dagster instance: what the command line does with Dagster.
 
-Knows the instance's folder and how to read a run's result; what a run does stands in ``defs``.
+Knows how to read a run's result; what a run does stands in ``defs``.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -20,16 +17,9 @@ from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from civitai_pipeline.collect.collector import CollectOptions
     from civitai_pipeline.defs.resources import Progress
-
-INSTANCE_FILE = "dagster.yaml"
-
-
-class InstanceError(Exception):
-    """The Dagster instance cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +33,6 @@ class CollectRun:
 
     summary: dict[str, Any] | None
     failures: list[str]
-
-
-def prepare_home(home: Path) -> None:
-    """Makes the instance's folder, puts its ``dagster.yaml`` there if missing, and points Dagster at it.
-
-    Raises:
-        InstanceError: The folder cannot be written.
-    """
-    file = home / INSTANCE_FILE
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            file.write_bytes(resources.files("civitai_pipeline").joinpath(INSTANCE_FILE).read_bytes())
-        with tempfile.TemporaryFile(dir=home):
-            pass
-    except OSError as error:
-        raise InstanceError(
-            f"cannot use {home} for Dagster's records: {error.strerror or error}; "
-            "set DAGSTER_HOME to a folder you can write to"
-        ) from None
-    os.environ["DAGSTER_HOME"] = str(home)
 
 
 def collect(version: int, options: CollectOptions, progress: Progress, *, log_level: str = "CRITICAL") -> CollectRun:

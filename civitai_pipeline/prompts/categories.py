@@ -111,7 +111,9 @@ class Categorizer:
         text = prompt.replace("\n", ",")
         if "mbedding:" in text:
             text = _EMBEDDING.sub(" ", text)
-        text = normalise_prompt(text).replace("_", " ").replace("’", "'").replace("\\", "")
+        text = (
+            normalise_prompt(text).replace("_", " ").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").replace("\\", "")
+        )
         kept = self._kept
         for segment in _SEGMENT.split(text):
             matches = kept.get(segment)

@@ -10,12 +10,15 @@ and ``SamplerCustomAdvanced`` link to nodes for guidance, noise, sampler and sch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.prompts.values import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # A chain of links in a real graph is a few dozen long; a longer one is a trap or an accident.
 _MAX_HOPS = 200
@@ -109,32 +112,35 @@ def _nodes_of_workflow(workflow: object) -> Graph | None:
     """The graph behind an editor's workflow, as far as its nodes' widgets are known."""
     if not isinstance(workflow, dict) or not isinstance(workflow.get("nodes"), list):
         return None
-    ends: dict[object, list[object]] = {}
+    ends: dict[int, list[object]] = {}
     links = workflow.get("links")
     for link in links if isinstance(links, list) else ():
         if isinstance(link, list) and len(link) >= 3 and isinstance(link[0], int):  # noqa: PLR2004 - id, node, slot
             ends[link[0]] = [link[1], link[2]]
     nodes: Graph = {}
     for node in workflow["nodes"]:
-        if not isinstance(node, dict) or not isinstance(node.get("type"), str):
-            continue
-        if node.get("mode") in (2, 4):  # muted and bypassed nodes did not run
-            continue
-        inputs: dict[str, Any] = {}
-        values = node.get("widgets_values")
-        if isinstance(values, dict):
-            inputs.update((key, value) for key, value in values.items() if isinstance(key, str))
-        elif isinstance(values, list):
-            names = _WIDGETS.get(node["type"], ())
-            inputs.update((name, value) for name, value in zip(names, values, strict=False) if name)
-        slots = node.get("inputs")
-        for slot in slots if isinstance(slots, list) else ():
-            if isinstance(slot, dict) and isinstance(slot.get("name"), str):
-                link_id = slot.get("link")
-                if isinstance(link_id, int) and link_id in ends:
-                    inputs[slot["name"]] = ends[link_id]
-        nodes[str(node.get("id"))] = Node(node["type"], inputs)
+        # Modes 2 and 4 are muted and bypassed: such a node did not run.
+        if isinstance(node, dict) and isinstance(node.get("type"), str) and node.get("mode") not in (2, 4):
+            nodes[str(node.get("id"))] = Node(node["type"], _workflow_inputs(node, ends))
     return nodes or None
+
+
+def _workflow_inputs(node: dict[str, Any], ends: dict[int, list[object]]) -> dict[str, Any]:
+    """A workflow node's widgets by name, and its links as the graph that runs has them."""
+    inputs: dict[str, Any] = {}
+    values = node.get("widgets_values")
+    if isinstance(values, dict):
+        inputs.update((key, value) for key, value in values.items() if isinstance(key, str))
+    elif isinstance(values, list):
+        names = _WIDGETS.get(node["type"], ())
+        inputs.update((name, value) for name, value in zip(names, values, strict=False) if name)
+    slots = node.get("inputs")
+    for slot in slots if isinstance(slots, list) else ():
+        if isinstance(slot, dict) and isinstance(slot.get("name"), str):
+            link_id = slot.get("link")
+            if isinstance(link_id, int) and link_id in ends:
+                inputs[slot["name"]] = ends[link_id]
+    return inputs
 
 
 def graph_prompts(graph: Graph) -> tuple[str | None, str | None]:
@@ -163,34 +169,28 @@ def graph_settings(graph: Graph) -> dict[str, Any]:
     Values are as the graph spells them, a link followed to the value behind it. What is not said is left out.
     """
     found: dict[str, Any] = {}
-    for sampler in samplers(graph):
-        parts = [sampler]
-        for name in ("guider", "sigmas", "sampler", "noise"):
-            part = _linked(graph, sampler.inputs.get(name))
-            if part:
-                parts.append(part)
-        for fact, names in _SETTINGS.items():
-            for part in parts:
-                for name in names:
-                    value = _scalar(graph, part.inputs.get(name))
-                    if value is not None:
-                        found.setdefault(fact, value)
-        break
+    for sampler in samplers(graph)[:1]:
+        parts = (_linked(graph, sampler.inputs.get(name)) for name in ("guider", "sigmas", "sampler", "noise"))
+        for part in (sampler, *(part for part in parts if part)):
+            for name, fact in _SETTINGS.items():
+                value = _scalar(graph, part.inputs.get(name))
+                if value is not None:
+                    found.setdefault(fact, value)
     for node in graph.values():
-        if node.kind == "CLIPSetLastLayer":
-            layer = _scalar(graph, node.inputs.get("stop_at_clip_layer"))
-            if isinstance(layer, int):
-                # ComfyUI counts from the end, -2 being what everyone else calls a clip skip of 2.
-                found.setdefault("clipSkip", abs(layer))
+        layer = _scalar(graph, node.inputs.get("stop_at_clip_layer"))
+        if isinstance(layer, int):
+            # ComfyUI counts from the end, -2 being what everyone else calls a clip skip of 2.
+            found.setdefault("clipSkip", abs(layer))
     return found
 
 
-_SETTINGS: dict[str, tuple[str, ...]] = {
-    "steps": ("steps",),
-    "cfgScale": ("cfg",),
-    "sampler": ("sampler_name",),
-    "scheduler": ("scheduler",),
-    "seed": ("seed", "noise_seed"),
+_SETTINGS = {
+    "steps": "steps",
+    "cfg": "cfgScale",
+    "sampler_name": "sampler",
+    "scheduler": "scheduler",
+    "seed": "seed",
+    "noise_seed": "seed",
 }
 
 
@@ -215,16 +215,31 @@ def loaded_files(graph: Graph) -> Iterator[tuple[str, str, object, Node]]:
     for node in graph.values():
         for name, (kind, strengths) in _FILE_INPUTS.items():
             value = node.inputs.get(name)
-            if isinstance(value, str) and value not in ("", "None", "none"):
+            if isinstance(value, str) and value not in _NO_FILE:
                 given = (_scalar(graph, node.inputs.get(strength)) for strength in strengths)
                 yield kind, value, next((one for one in given if one is not None), None), node
-        # rgthree's Power Lora Loader: inputs lora_1, lora_2, … of {"on", "lora", "strength"}.
-        for value in node.inputs.values():
-            if isinstance(value, dict) and isinstance(value.get("lora"), str) and value.get("on") is not False:
-                if value["lora"] not in ("", "None"):
-                    yield "lora", value["lora"], value.get("strength"), Node(node.kind, value)
+        if "UpscaleModel" in node.kind and isinstance(node.inputs.get("model_name"), str):
+            yield "upscaler", node.inputs["model_name"], None, node
+        for key, value in node.inputs.items():
+            if "lora" not in key:
+                continue
+            if isinstance(value, dict):
+                # rgthree's Power Lora Loader: lora_1, lora_2, … of {"on", "lora", "strength"}.
+                file, strength = value.get("lora"), value.get("strength")
+                if isinstance(file, str) and file not in _NO_FILE and value.get("on") is not False:
+                    yield "lora", file, strength, Node(node.kind, value)
+                continue
+            # Stacks: lora_01 with strength_01, lora_name_1 with lora_wt_1 or model_str_1.
+            stacked = _STACKED.fullmatch(key)
+            if stacked and isinstance(value, str) and value not in _NO_FILE:
+                numbered = (
+                    node.inputs.get(f"{prefix}_{stacked[1]}") for prefix in ("strength", "lora_wt", "model_str")
+                )
+                yield "lora", value, next((one for one in numbered if one is not None), None), node
 
 
+_STACKED = re.compile(r"lora(?:_name)?_([0-9]{1,3})", re.ASCII)
+_NO_FILE = ("", "None", "none")
 _FILE_INPUTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ckpt_name": ("checkpoint", ()),
     "base_ckpt_name": ("checkpoint", ()),
@@ -232,7 +247,6 @@ _FILE_INPUTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lora_name": ("lora", ("strength_model", "lora_strength", "strength", "lora_model_strength")),
     "vae_name": ("vae", ()),
     "control_net_name": ("controlnet", ()),
-    "upscale_model": ("upscaler", ()),
     "hypernetwork_name": ("hypernet", ("strength",)),
 }
 

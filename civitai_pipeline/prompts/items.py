@@ -92,7 +92,7 @@ def read_item(item: object) -> Reading:
     if not isinstance(item, dict):
         problem = f"The item is not an object but {kind_of(item)}."
         return Reading(problem, None, None, "The item has no metadata.", {}, None, _hash64(item))
-    image_id, problem = _image_id(item)
+    image_id, unusable = _image_id(item)
     facts: dict[str, Any] = {
         "post_id": whole(item.get("postId"), 1, INT64_MAX),
         "username": words(item.get("username")),
@@ -125,7 +125,7 @@ def read_item(item: object) -> Reading:
     facts.update(reader.facts())
 
     fingerprint = _hash64([raw_meta, list(counts.values()), facts["browsing_level"]])
-    return Reading(problem, image_id, prompt, reason, facts, meta, fingerprint)
+    return Reading(unusable, image_id, prompt, reason, facts, meta, fingerprint)
 
 
 def _image_id(item: Json) -> tuple[int | None, str | None]:

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from civitai_pipeline.prompts.comfy import Graph, graph_of, graph_prompts, graph_settings, loaded_files
+from civitai_pipeline.prompts.comfy import graph_of, graph_prompts, graph_settings, loaded_files
 from civitai_pipeline.prompts.text import storable
-from civitai_pipeline.prompts.values import INT32_MAX, INT64_MAX, kind_of, parse_json, real, whole, words
+from civitai_pipeline.prompts.values import INT64_MAX, kind_of, parse_json, real, whole, words
 
 Json = dict[str, Any]
 
@@ -53,7 +53,7 @@ class MetaReader:
     nowhere else.
     """
 
-    __slots__ = ("_graph", "_meta", "_settings", "_sources", "_texts")
+    __slots__ = ("_has_graph", "_meta", "_settings", "_sources")
 
     def __init__(self, meta: Json) -> None:
         """Read ``meta``, unwrapped."""
@@ -65,9 +65,8 @@ class MetaReader:
                 inner = parse_json(inner)
             if isinstance(inner, dict):
                 self._sources.append(inner)
-        self._graph: Graph | None | bool = False  # False: not looked for yet
+        self._has_graph = "comfy" in meta or isinstance(meta.get("prompt"), dict)
         self._settings: Json | None = None
-        self._texts: tuple[str | None, str | None] | None = None
 
     def prompt(self) -> tuple[str | None, str | None]:
         """The prompt to the letter, or None with the reason why there is none, as a sentence."""
@@ -91,30 +90,27 @@ class MetaReader:
 
     def facts(self) -> Json:
         """The columns of ``prompts`` that metadata decides, by name; None where it says nothing usable."""
-        return {
-            "negative_prompt": self._negative_prompt(),
-            "steps": self._first(_STEPS, "steps", lambda value: whole(value, 0)),
-            "cfg_scale": self._first(_CFG, "cfgScale", real),
-            "sampler": self._first(_SAMPLER, "sampler", words),
-            "scheduler": self._first(_SCHEDULER, "scheduler", words),
-            "seed": self._first(_SEED, "seed", lambda value: whole(value, -INT64_MAX - 1, INT64_MAX)),
-            "clip_skip": self._first(_CLIP_SKIP, "clipSkip", whole),
-            "checkpoint_name": self._checkpoint_name(),
-            "generator": generator_of(self._meta),
-        }
+        facts: Json = {"negative_prompt": self._negative_prompt()}
+        for column, (keys, setting, read) in _FACTS.items():
+            facts[column] = self._first(keys, setting, read)
+        facts["checkpoint_name"] = self._checkpoint_name()
+        facts["generator"] = generator_of(self._meta)
+        return facts
 
-    def _first(self, keys: tuple[str, ...], fact: str, read: Callable[[object], Any]) -> Any:
+    def _first(self, keys: tuple[str, ...], setting: str, read: Reader) -> str | float | None:
         for source in self._sources:
             for key in keys:
                 value = source.get(key)
                 if value is not None:
-                    value = read(value)
-                    if value is not None:
-                        return value
+                    usable = read(value)
+                    if usable is not None:
+                        return usable
+        if not self._has_graph:
+            return None
         if self._settings is None:
-            graph = self._the_graph()
+            graph = graph_of(self._meta)
             self._settings = graph_settings(graph) if graph else {}
-        return read(self._settings[fact]) if fact in self._settings else None
+        return read(self._settings.get(setting))
 
     def _negative_prompt(self) -> str | None:
         for source in self._sources:
@@ -131,35 +127,49 @@ class MetaReader:
                 value = source.get(key)
                 if isinstance(value, dict):  # InvokeAI describes the model by an object
                     value = value.get("name", value.get("model_name"))
-                name = words(value)
-                if name and not _is_air(name):
+                name = _file_name(value)
+                if name:
                     return name
         models = self._meta.get("models")
         for value in models if isinstance(models, list) else ():
-            name = words(value)
-            if name and not _is_air(name):
+            name = _file_name(value)
+            if name:
                 return name
-        graph = self._the_graph()
-        if graph:
-            for kind, name, _, _ in loaded_files(graph):
-                if kind == "checkpoint" and not _is_air(name):
-                    return storable(name)
-        return None
+        graph = graph_of(self._meta) if self._has_graph else None
+        files = loaded_files(graph) if graph else ()
+        return next((_file_name(name) for kind, name, _, _ in files if kind == "checkpoint" and _file_name(name)), None)
 
     def _graph_texts(self) -> tuple[str | None, str | None]:
-        if self._texts is None:
-            graph = self._the_graph()
-            self._texts = graph_prompts(graph) if graph else (None, None)
-        return self._texts
-
-    def _the_graph(self) -> Graph | None:
-        if self._graph is False:
-            self._graph = graph_of(self._meta)
-        return self._graph  # type: ignore[return-value]
+        graph = graph_of(self._meta) if self._has_graph else None
+        return graph_prompts(graph) if graph else (None, None)
 
 
-def _is_air(name: str) -> bool:
-    return name[:4].lower() == "urn:"
+Reader = Callable[[object], str | float | None]
+
+
+def _steps(value: object) -> int | None:
+    return whole(value, 0)
+
+
+def _seed(value: object) -> int | None:
+    return whole(value, -INT64_MAX - 1, INT64_MAX)
+
+
+# Column: keys in metadata, name in ``comfy.graph_settings``, conversion.
+_FACTS: dict[str, tuple[tuple[str, ...], str, Reader]] = {
+    "steps": (_STEPS, "steps", _steps),
+    "cfg_scale": (_CFG, "cfgScale", real),
+    "sampler": (_SAMPLER, "sampler", words),
+    "scheduler": (_SCHEDULER, "scheduler", words),
+    "seed": (_SEED, "seed", _seed),
+    "clip_skip": (_CLIP_SKIP, "clipSkip", whole),
+}
+
+
+def _file_name(value: object) -> str | None:
+    """``value`` as a checkpoint's name; None for an AIR, which is an id, and resources keep that."""
+    name = words(value)
+    return None if name is None or name[:4].lower() == "urn:" else name
 
 
 # A tool's name in "Version", "version", "software", "App" or "engine", lower case, to our word for it. In order: the
@@ -178,45 +188,44 @@ _TOOL_NAMES: tuple[tuple[str, str], ...] = (
     ("reforge", "forge"),
     ("forge", "forge"),
     ("neo", "forge"),
+    ("civitai", "civitai"),
+)
+_TOOL_KEYS = (
+    ("sui_image_params", "swarmui"),
+    ("comfy", "comfyui"),
+    ("invokeai_metadata", "invokeai"),
+    ("originalSampler", "swarmui"),
 )
 _A1111_KEYS = ("Model hash", "Lora hashes", "Denoising strength", "Hires upscale", "Clip skip", "Schedule type", "ENSD")
 
 
 def generator_of(meta: Json) -> str:
-    """The tool that made the image. The first rule that holds decides:
+    """The tool that made the image, by the first of these rules that holds.
 
     1. ``software``, ``App``, ``Version``, ``version`` or ``engine`` names a tool: that tool
-       (``ruinedfooocus``, ``fooocus``, ``swarmui``, ``comfyui``, ``invokeai``, …); ``engine`` Civitai: ``civitai``.
-    2. Keys that one tool alone writes: ``sui_image_params`` is ``swarmui``, ``comfy`` is ``comfyui``,
+       (``ruinedfooocus``, ``fooocus``, ``swarmui``, ``comfyui``, ``invokeai``, …, ``civitai``).
+    2. A key that one tool alone leaves: ``sui_image_params`` is ``swarmui``, ``comfy`` is ``comfyui``,
        ``invokeai_metadata`` is ``invokeai``, ``originalSampler`` is ``swarmui``.
     3. CivitAI's own rule for "Made on Civitai": ``civitaiResources``, no ``Version``, and no ``Model``
        unless it is an AIR: ``civitai``.
-    4. ``Version`` as A1111 (``v1.9.0``) or Forge (``f2.0.1…``) counts: ``a1111``, ``forge``.
-    5. ``Version`` in any other form, or any of A1111's own keys: ``a1111``, whose text form others copy.
+    4. ``Version`` as Forge counts (``f2.0.1…``): ``forge``; in any other form: ``a1111``.
+    5. A key of A1111's own: ``a1111``, whose text form others copy.
     6. ``unknown``.
     """
     for key in ("software", "App", "Version", "version", "engine"):
         value = meta.get(key)
         if isinstance(value, str):
             lowered = value.lower()
-            if lowered == "civitai":
-                return "civitai"
             for name, tool in _TOOL_NAMES:
                 if name in lowered:
                     return tool
-    if "sui_image_params" in meta:
-        return "swarmui"
-    if "comfy" in meta:
-        return "comfyui"
-    if "invokeai_metadata" in meta:
-        return "invokeai"
-    if "originalSampler" in meta:
-        return "swarmui"
-    version = meta.get("Version")
-    model = meta.get("Model")
-    if meta.get("civitaiResources") and not version:
-        if not model or (isinstance(model, str) and model.lower().startswith("urn:air:")):
-            return "civitai"
+    for key, tool in _TOOL_KEYS:
+        if key in meta:
+            return tool
+    version, model = meta.get("Version"), meta.get("Model")
+    is_air = isinstance(model, str) and model.lower().startswith("urn:air:")
+    if meta.get("civitaiResources") and not version and (not model or is_air):
+        return "civitai"
     if isinstance(version, str) and version:
         return "forge" if version[0] in "fF" and version[1:2].isdigit() else "a1111"
     return "a1111" if any(key in meta for key in _A1111_KEYS) else "unknown"

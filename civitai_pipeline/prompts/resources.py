@@ -189,15 +189,14 @@ def _register(by_key: dict[tuple[str, ...], list[_Group]], mention: Mention, gro
 
 def _merged(members: list[Mention]) -> Resource:
     first = members[0]
-    if len(members) == 1:
-        kind, name, model_id, weight = first.resource_type, first.name, first.model_id, first.weight
-        version_id, digest, sources = first.version_id, first.hash, (first.source,)
-    else:
-        kind = next((m.resource_type for m in members if m.resource_type != "unknown"), "unknown")
-        name = next((m.name for m in members if m.name), None)
-        model_id = next((m.model_id for m in members if m.model_id), None)
-        weight = next((m.weight for m in members if m.weight is not None), None)
-        version_id = next((m.version_id for m in members if m.version_id), None)
-        digest = max((m.hash for m in members if m.hash), key=len, default=None)
-        sources = tuple(dict.fromkeys(m.source for m in members))
-    return Resource(kind, name, model_id, version_id, digest, weight, first.source, sources, first.raw)
+    return Resource(
+        resource_type=next((m.resource_type for m in members if m.resource_type != "unknown"), "unknown"),
+        name=next((m.name for m in members if m.name), None),
+        model_id=next((m.model_id for m in members if m.model_id), None),
+        version_id=next((m.version_id for m in members if m.version_id), None),
+        hash=max((m.hash for m in members if m.hash), key=len, default=None),
+        weight=next((m.weight for m in members if m.weight is not None), None),
+        source=first.source,
+        sources=tuple(dict.fromkeys(m.source for m in members)),
+        raw=first.raw,
+    )

@@ -95,7 +95,7 @@ def engagement(
     cohort = _cohorts(times.max() - times)
     size = np.bincount(cohort)
     # Sums of integers are exact in a float up to 2**53, so no order of the images changes them.
-    mean = np.bincount(cohort, weights=counts) / size
+    mean: NDArray[np.float64] = np.bincount(cohort, weights=counts) / size
     alpha = _alpha(size, mean, np.bincount(cohort, weights=counts * counts))
     values = (alpha + counts) / (alpha + mean[cohort])
     for place, value in zip(np.flatnonzero(known).tolist(), values.tolist(), strict=True):
@@ -117,7 +117,7 @@ def _timestamp(moment: datetime) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _cohorts(age_s: NDArray[np.float64]) -> NDArray[np.int64]:
+def _cohorts(age_s: NDArray[Any]) -> NDArray[np.int64]:
     """The number of each image's cohort, from 0 for the youngest."""
     step = np.floor(np.log2(1 + age_s / _HOUR_S) * _STEPS_PER_DOUBLING).astype(np.int64)
     sizes = np.bincount(step)
@@ -131,10 +131,11 @@ def _cohorts(age_s: NDArray[np.float64]) -> NDArray[np.int64]:
     if held < MIN_COHORT and number:
         # What is left over among the oldest joins the cohort before it.
         numbers[numbers == number] = number - 1
-    return numbers[step]
+    cohorts: NDArray[np.int64] = numbers[step]
+    return cohorts
 
 
-def _alpha(size: NDArray[np.int64], mean: NDArray[np.float64], squares: NDArray[np.float64]) -> float:
+def _alpha(size: NDArray[Any], mean: NDArray[Any], squares: NDArray[Any]) -> float:
     several = size > 1
     n, m = size[several].astype(np.float64), mean[several]
     spread = (squares[several] - n * m * m) * n / (n - 1)

@@ -92,45 +92,50 @@ class _Loader:
         self._document = document
         self._sets: dict[str, str] = {}
         self._found: dict[str, dict[str, Evidence]] = {}
-        self._listed: set[str] = set()
+        self._plurals: list[tuple[str, Evidence | None]] = []
         self._patterns: list[tuple[re.Pattern[str], Evidence]] = []
 
     def taxonomy(self) -> Taxonomy:
         version = self._document.get("version")
         if not isinstance(version, str) or not version.strip():
             raise TaxonomyError(f"{self._source}: states no version (a text, at the top)")
-        categories = self._table("categories")
-        if not categories:
-            raise TaxonomyError(f"{self._source}: has no categories")
         for name in self._document.keys() - {"version", "sets", "ignore", "categories"}:
             raise TaxonomyError(f"{self._source}: '{name}' is not part of the format")
         for name, members in self._table("sets").items():
             self._sets[name] = "|".join(self._texts(members, f"sets.{name}"))
-        terms: dict[str, int] = {}
-        plurals: list[tuple[str, Evidence]] = []
-        for category, lists in categories.items():
-            if category == UNCATEGORIZED:
-                raise TaxonomyError(f"{self._source}: '{UNCATEGORIZED}' stands for no match and has no terms")
-            terms[category] = self._category(category, lists, plurals)
+        categories = self._table("categories")
+        if not categories or UNCATEGORIZED in categories:
+            raise TaxonomyError(f"{self._source}: needs categories, none of them '{UNCATEGORIZED}'")
+        terms = {category: self._category(category, lists) for category, lists in categories.items()}
         for phrase in self._texts(self._table("ignore").get("terms", []), "ignore"):
             for spelling in self._spellings(phrase, "ignore"):
-                self._listed.add(spelling)
-                self._found.setdefault(spelling, {})
-                plurals += [(plural, _NOTHING) for plural in _plurals(spelling)]
-        # A plural made by rule never overrules what the file lists: "cocked" and "stripes" are words too.
-        for plural, evidence in plurals:
-            if plural not in self._listed:
-                held = self._found.setdefault(plural, {})
-                if evidence is not _NOTHING:
-                    held.setdefault(evidence.category, evidence)
+                self._list(spelling, None)
+        self._add_plurals()
         phrases = {phrase: tuple(held.values()) for phrase, held in self._found.items()}
         return Taxonomy(version.strip(), tuple(categories), phrases, tuple(self._patterns), terms)
 
-    def _category(self, category: str, lists: object, plurals: list[tuple[str, Evidence]]) -> int:
+    def _list(self, spelling: str, evidence: Evidence | None, *, plural: bool = True) -> None:
+        """Hold ``spelling`` as evidence, or as none."""
+        held = self._found.setdefault(spelling, {})
+        if evidence:
+            held.setdefault(evidence.category, evidence)
+        if plural:
+            self._plurals += [(word, evidence) for word in _plurals(spelling)]
+
+    def _add_plurals(self) -> None:
+        # A plural made by rule never overrules what the file lists.
+        listed = set(self._found)
+        for plural, evidence in self._plurals:
+            if plural not in listed:
+                held = self._found.setdefault(plural, {})
+                if evidence:
+                    held.setdefault(evidence.category, evidence)
+
+    def _category(self, category: str, lists: object) -> int:
         if not isinstance(lists, dict):
             raise TaxonomyError(f"{self._source}: category '{category}' is not a table")
         count = 0
-        seen: dict[str, str] = {}
+        seen: set[str] = set()
         for name, terms in lists.items():
             if name not in STRENGTHS:
                 known = ", ".join(STRENGTHS)
@@ -139,17 +144,14 @@ class _Loader:
                 count += 1
                 if term in seen:
                     raise TaxonomyError(f"{self._source}: category '{category}': '{term}' is listed twice")
-                seen[term] = name
+                seen.add(term)
                 if len(term) > 1 and term[0] == term[-1] == "/":
                     evidence = Evidence(category, term, STRENGTHS[name])
                     self._patterns.append((self._pattern(term, category), evidence))
                     continue
                 for spelling, base in self._spellings(term.removeprefix("="), category).items():
                     evidence = Evidence(category, base, STRENGTHS[name])
-                    self._listed.add(spelling)
-                    self._found.setdefault(spelling, {}).setdefault(category, evidence)
-                    if not term.startswith("="):
-                        plurals += [(plural, evidence) for plural in _plurals(spelling)]
+                    self._list(spelling, evidence, plural=not term.startswith("="))
         return count
 
     def _table(self, name: str) -> dict[str, Any]:
@@ -200,18 +202,21 @@ class _Loader:
         return found
 
 
-_NOTHING = Evidence("", "", 0.0)
 _VOWELS = "aeiou"
+# The shortest word that has a plural of its own: not "3d" or "hd".
+_SHORTEST = 3
 
 
 def _plurals(phrase: str) -> list[str]:
-    """The plural of a phrase's last word by the rules of English; none for what holds a digit or is too short."""
+    """The plural of a phrase's last word by the rules of English; none for a word that takes none."""
     word = phrase.rpartition(" ")[2]
-    if len(word) < 3 or not word.isalpha() or word.endswith(("s", "ing", "ed", "ly", "y")):  # noqa: PLR2004 - "3d", "hd"
-        if len(word) > 3 and word.endswith("y") and word[-2] not in _VOWELS:  # noqa: PLR2004 - "sky", not "ray"
-            return [phrase[:-1] + "ies"]
-        return [phrase + "es"] if word.endswith("ss") else [phrase + "s"] if word.endswith(("ing", "ay")) else []
-    return [phrase + ("es" if word.endswith(("x", "ch", "sh")) else "s")]
+    if len(word) < _SHORTEST or not word.isalpha() or word.endswith(("ed", "ly", "ous", "ful", "ive")):
+        return []
+    if word.endswith("y") and word[-2] not in _VOWELS:
+        return [phrase[:-1] + "ies"]
+    if word.endswith(("ss", "x", "ch", "sh")):
+        return [phrase + "es"]
+    return [] if word.endswith("s") else [phrase + "s"]
 
 
 def _verb_forms(texts: list[str]) -> list[str]:
@@ -222,8 +227,10 @@ def _verb_forms(texts: list[str]) -> list[str]:
             forms.append(text)
             continue
         verb = text[:-1]
-        stem = verb[:-1] if verb.endswith("e") else verb
-        past = verb[:-1] + "ied" if verb.endswith("y") and verb[-2:-1] not in _VOWELS else stem + "ed"
-        third = verb[:-1] + "ies" if past.endswith("ied") else verb + ("es" if verb.endswith(("s", "sh", "ch", "x")) else "s")
-        forms += [verb, third, past, stem + "ing"]
+        stem = verb.removesuffix("e")
+        if verb.endswith("y") and verb[-2:-1] not in _VOWELS:
+            forms += [verb, verb[:-1] + "ies", verb[:-1] + "ied", verb + "ing"]
+        else:
+            sibilant = verb.endswith(("s", "sh", "ch", "x"))
+            forms += [verb, verb + ("es" if sibilant else "s"), stem + "ed", stem + "ing"]
     return forms

@@ -29,18 +29,14 @@ def whole(value: object, low: int = -INT32_MAX - 1, high: int = INT32_MAX) -> in
     A string of digits counts, and so does a float without a fraction (``7.0``): older rows hold both.
     A boolean is no number.
     """
-    kind = type(value)
-    if kind is not int:
-        if isinstance(value, str):
-            value = value.strip()
-            value = int(value) if _INTEGER.fullmatch(value) else real(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        if isinstance(value, float):
-            if not value.is_integer():
-                return None
-            value = int(value)
-    return value if low <= value <= high else None  # type: ignore[operator]
+    if isinstance(value, str):
+        value = value.strip()
+        value = int(value) if _INTEGER.fullmatch(value) else real(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if low <= value <= high else None
 
 
 def real(value: object) -> float | None:

@@ -5,16 +5,15 @@ or knows Dagster. The pages refer to one file beside them, :data:`PLOTLY_FILE`, 
 :func:`plotly_javascript` gives.
 """
 
-from civitai_pipeline.report.overview import Capture, VersionOverview, version_overview
+from civitai_pipeline.report.overview import Capture, VersionOverview, report_file_name, version_overview
 from civitai_pipeline.report.pages import (
     INDEX_FILE,
     PLOTLY_FILE,
     collection_page,
     plotly_javascript,
-    report_file_name,
     version_page,
 )
-from civitai_pipeline.report.svg import bar_svg, thumbnail_svg
+from civitai_pipeline.report.svg import bar_svg
 from civitai_pipeline.report.tables import VersionTables
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "collection_page",
     "plotly_javascript",
     "report_file_name",
-    "thumbnail_svg",
     "version_overview",
     "version_page",
 ]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
-# How a table's cell is written: text of ours or a name, a date or moment, a prompt, a count, a measure, a share
-# from 0 to 1, or a link as (file, text).
-CellKind = Literal["text", "date", "prompt", "count", "number", "share", "link"]
+# How a table's cell is written: a short text or name, a longer text, a date or moment, a prompt, a count,
+# a measure, a share from 0 to 1, or a link as (file, text).
+CellKind = Literal["text", "long", "date", "prompt", "count", "number", "share", "link"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Chart:
         table: The figure's numbers.
         note: What must be known to read it rightly.
         thin: Whether there are too few observations to conclude from.
+        legend: What the traces stand for, in their order, where the figure does not say it itself.
     """
 
     question: str
@@ -56,6 +57,7 @@ class Chart:
     table: Table | None = None
     note: str = ""
     thin: bool = False
+    legend: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

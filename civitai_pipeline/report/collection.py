@@ -98,7 +98,7 @@ def _coverage(ranked: Sequence[VersionOverview]) -> Section:
         blocks.append(
             Table(
                 "Which versions need a look?",
-                [Column("version", "link"), Column("why")],
+                [Column("version", "link"), Column("why", "long")],
                 [(_link(version), _trouble(version)) for version in troubled],
             )
         )
@@ -131,7 +131,7 @@ def _coverage_row(version: VersionOverview) -> tuple[object, ...]:
         words.level_names(version.browsing_levels),
         words.span(version.oldest_created_at, version.newest_created_at),
         "at its end" if version.at_end else "goes on" if version.listings else "not started",
-        words.moment(version.last_successful_fetch_at),
+        words.day(version.last_successful_fetch_at),
         str(reason) if reason else words.UNKNOWN,
     )
 
@@ -189,7 +189,8 @@ def _categories(ranked: Sequence[VersionOverview]) -> Section:
         f"n = {words.plural(sum(total for _, total, _ in rows), 'prompt')} in {words.plural(len(rows), 'version')}."
     )
     if thin:
-        answer += f" Fewer than {words.THIN} prompts, so shares of little worth: {', '.join(quoted(title) for title in thin[:5])}"
+        named = ", ".join(quoted(title) for title in thin[:5])
+        answer += f" Fewer than {words.THIN} prompts, so shares of little worth: {named}"
         answer += f" and {len(thin) - 5} more." if len(thin) > 5 else "."  # noqa: PLR2004 - as many as were named
     chart = Chart(
         question,
@@ -207,12 +208,16 @@ def _categories(ranked: Sequence[VersionOverview]) -> Section:
             [Column("version", "link"), Column("n", "count"), *(Column(name, "share") for name in names)],
             [(_link(version), total, *shares) for version, total, shares in rows],
         ),
+        legend=names,
     )
     return Section("categories", "Categories", [chart])
 
 
 def _tops(rows: Sequence[tuple[str, int]], whole: int) -> str:
-    return ", ".join(f"{name} ({words.share(images, whole)})" for name, images in rows) or "—"
+    # Each name isolated, so that one written from right to left does not carry the next along.
+    return (
+        ", ".join(f"\u2068{shortened(name, 48)}\u2069 ({words.share(images, whole)})" for name, images in rows) or "—"
+    )
 
 
 def _settings(ranked: Sequence[VersionOverview]) -> Section:
@@ -238,8 +243,8 @@ def _settings(ranked: Sequence[VersionOverview]) -> Section:
                 "Which settings are usual for each version?",
                 [
                     Column("version", "link"),
-                    Column("samplers"),
-                    Column("sizes"),
+                    Column("samplers", "long"),
+                    Column("sizes", "long"),
                     Column("median steps", "number"),
                     Column("median CFG scale", "number"),
                     Column("median prompt length", "number"),
@@ -259,7 +264,7 @@ def _resources(ranked: Sequence[VersionOverview]) -> Section:
         [
             Table(
                 "Which LoRAs and checkpoints are used with each version?",
-                [Column("version", "link"), Column("LoRAs"), Column("checkpoints")],
+                [Column("version", "link"), Column("LoRAs", "long"), Column("checkpoints", "long")],
                 [
                     (
                         _link(version),

@@ -44,7 +44,7 @@ def _template(colours: Sequence[str], ink: str, grid: str, paper: str) -> dict[s
         "tickcolor": grid,
         "fixedrange": True,
         "automargin": True,
-        "title": {"font": {"size": 12}},
+        "title": {"font": {"size": 12}, "standoff": 8},
         "separatethousands": True,
         "exponentformat": "none",
     }
@@ -134,7 +134,7 @@ def bars(rows: Sequence[tuple[str, float]], *, unit: str, whole: float | None = 
         [trace],
         _FRAME + _ROW * len(rows),
         yaxis=_label_axis([label for label, _ in rows]),
-        xaxis={"title": {"text": unit}, "range": [0, max([*values, 1e-9])], "nticks": 4},
+        xaxis={"title": {"text": unit}, "range": [0, max([*values, 1e-9])], "nticks": 4, "tickangle": 0},
         bargap=0.3,
         # Room for the number beside the longest bar, on a phone as on a wide screen.
         margin={"r": 64},
@@ -174,36 +174,6 @@ def histogram(bins: Sequence[Bin], *, axis: str, unit: str, whole: bool) -> go.F
         xaxis={"title": {"text": axis}, "showgrid": False, **ticks},
         yaxis={"title": {"text": unit}, "rangemode": "tozero", "nticks": 5},
         bargap=0,
-    )
-
-
-def columns(rows: Sequence[tuple[str, float]], *, axis: str, unit: str) -> go.Figure:
-    """Upright bars for a few ordered classes."""
-    trace = go.Bar(
-        x=list(range(len(rows))),
-        y=[value for _, value in rows],
-        text=[words.number(value) for _, value in rows],
-        textposition="outside",
-        cliponaxis=False,
-        hovertext=[_hover([f"{axis}: {label}", f"{words.number(value)} {unit}"]) for label, value in rows],
-        hoverinfo="text",
-    )
-    return _figure(
-        [trace],
-        280,
-        xaxis={
-            "title": {"text": axis},
-            "tickmode": "array",
-            "tickvals": list(range(len(rows))),
-            "ticktext": [plotly_literal(label) for label, _ in rows],
-            "showgrid": False,
-        },
-        yaxis={
-            "title": {"text": unit},
-            "range": [0, max([value for _, value in rows] + [1]) * 1.14],
-            "nticks": 5,
-        },
-        bargap=0.25,
     )
 
 
@@ -293,7 +263,10 @@ def timeline(days: Sequence[str], counts: Sequence[int], *, step: str, unit: str
 
 
 def stacked_shares(rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], *, unit: str) -> go.Figure:
-    """One full-width bar per row, cut into the shares of the named parts."""
+    """One full-width bar per row, cut into the shares of the named parts.
+
+    Its legend is the page's to write: beside long labels Plotly leaves a legend no room on a phone.
+    """
     traces = []
     for position, part in enumerate(parts):
         shares = [100 * row[1][position] for row in rows]
@@ -312,17 +285,8 @@ def stacked_shares(rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[
         )
     return _figure(
         traces,
-        _FRAME + 70 + (_ROW + 6) * len(rows),
+        _FRAME + (_ROW + 6) * len(rows),
         barmode="stack",
-        showlegend=True,
-        legend={
-            "orientation": "h",
-            "y": -0.08,
-            "yref": "container",
-            "x": 0,
-            "yanchor": "bottom",
-            "traceorder": "normal",
-        },
         yaxis=_label_axis([row[0] for row in rows]),
         xaxis={"title": {"text": f"% of {unit}"}, "range": [0, 100], "nticks": 6},
         bargap=0.3,

@@ -170,7 +170,7 @@ def _overview(bench: Workbench) -> VersionOverview:
         top_sizes=_pairs(
             bench,
             """
-            SELECT width || ' x ' || height, count(*) AS images FROM prompts
+            SELECT width || 'x' || height, count(*) AS images FROM prompts
             WHERE width IS NOT NULL AND height IS NOT NULL
             GROUP BY width, height ORDER BY images DESC, width, height LIMIT $1
             """,

@@ -18,7 +18,6 @@ from plotly import offline
 
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.collection import collection_sections
-from civitai_pipeline.report.overview import report_file_name
 from civitai_pipeline.report.sections import ABOUT, FINDINGS
 from civitai_pipeline.report.text import drawable, json_for_script
 from civitai_pipeline.report.workbench import Workbench
@@ -31,15 +30,6 @@ if TYPE_CHECKING:
     from civitai_pipeline.report.blocks import Section
     from civitai_pipeline.report.overview import VersionOverview
     from civitai_pipeline.report.tables import VersionTables
-
-__all__ = [
-    "INDEX_FILE",
-    "PLOTLY_FILE",
-    "collection_page",
-    "plotly_javascript",
-    "report_file_name",
-    "version_page",
-]
 
 PLOTLY_FILE = "plotly.min.js"
 INDEX_FILE = "index.html"

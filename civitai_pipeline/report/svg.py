@@ -65,6 +65,3 @@ def bar_svg(title: str, rows: Sequence[tuple[str, float]], *, max_rows: int = MA
         parts.append(f'<text x="{_LABELS}" y="{_TOP + len(shown) * _ROW + 13}">and {left_out:,} more</text>')
     parts.append("</svg>")
     return "".join(parts)
-
-
-thumbnail_svg = bar_svg

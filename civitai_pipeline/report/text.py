@@ -17,14 +17,8 @@ _UNDRAWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufff
 # Marks, embeddings, overrides and isolates. An override left open in one chart label would turn its neighbours
 # around; in HTML the bdi element contains them, in SVG and Plotly nothing does.
 _DIRECTION_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_SCRIPT_BREAKERS = {
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\u2028": "\\u2028",
-    "\u2029": "\\u2029",
-}
-_SCRIPT_BREAKER = re.compile("[<>&\u2028\u2029]")
+# What could end a script element, or a line of JavaScript in older browsers, or cannot be written as UTF-8.
+_SCRIPT_BREAKER = re.compile("[<>&\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 LABEL_COLUMNS = 28
 
@@ -41,7 +35,7 @@ def json_for_script(value: object) -> str:
         ValueError: The value holds NaN or infinity, which JSON has no word for.
     """
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
-    return _SCRIPT_BREAKER.sub(lambda found: _SCRIPT_BREAKERS[found.group()], drawable(text))
+    return _SCRIPT_BREAKER.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def plotly_literal(text: str) -> str:

@@ -68,7 +68,7 @@ def serve(
         out.write(describe(server))
         out.flush()
         if grow_every_s is not None:
-            threading.Thread(target=_grow, args=(world, grow_every_s, stop), name="sandbox-grow", daemon=True).start()
+            threading.Thread(target=grow, args=(world, grow_every_s, stop), name="sandbox-grow", daemon=True).start()
         # On some systems a wait without end cannot be interrupted.
         while not stop.wait(1.0):
             pass
@@ -112,7 +112,7 @@ def _until_signalled() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _grow(world: World, every_s: float, stop: threading.Event) -> None:
+def grow(world: World, every_s: float, stop: threading.Event) -> None:
     random = Random(0)  # noqa: S311 - how many images come is no secret
     counts = world.summary()
     busiest = sorted(counts, key=lambda version: -counts[version])[:3]

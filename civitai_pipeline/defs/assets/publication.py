@@ -1,5 +1,7 @@
 """Assets that show what was collected: a report per version, one over all, and the DuckDB file."""
 
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 
@@ -76,11 +78,13 @@ def version_report(
     code_version="1",
     description="The index of reports: all collected model versions side by side.",
 )
-def collection_report(store: LakeStore) -> dg.MaterializeResult[None]:
+def collection_report(context: dg.AssetExecutionContext, store: LakeStore) -> dg.MaterializeResult[None]:
     """Writes the index page over all versions that have been collected to the end."""
     lake = store.lake()
     overviews = [
-        version_overview(_version_tables(lake, version))
+        version_overview(
+            _version_tables(lake, version, latest_summary(context.instance, image_pages.key, str(version)))
+        )
         for version in lake.versions()
         if all(table_exists(lake, table, version) for table in REPORT_TABLES)
     ]
@@ -113,12 +117,12 @@ def _info(table: pa.Table, version: int) -> dict[str, object]:
     return rows[0] if rows else {"model_version_id": version}
 
 
-def _version_tables(lake: Lake, version: int) -> VersionTables:
+def _version_tables(lake: Lake, version: int, summary: dict[str, Any] | None) -> VersionTables:
     prompts, rejected, resources, categories, pages = (read_table(lake, table, version) for table in REPORT_TABLES)
     info: dict[str, object] = {"model_version_id": version}
     if table_exists(lake, schemas.MODEL_VERSION_INFO, version):
         info = _info(read_table(lake, schemas.MODEL_VERSION_INFO, version), version)
-    return VersionTables(info, prompts, rejected, resources, categories, collection_state(pages), summary=None)
+    return VersionTables(info, prompts, rejected, resources, categories, collection_state(pages), summary)
 
 
 def _published(lake: Lake, name: str, page: str) -> dg.MaterializeResult[None]:

@@ -76,7 +76,7 @@ def _presence(bench: Workbench, counts: list[tuple[str, int, int]], classified: 
                 Column("images", "count"),
                 Column("share", "share"),
                 Column("primary", "count"),
-                Column("commonest evidence"),
+                Column("commonest evidence", "long"),
             ],
             [
                 (category, present, present / classified, primary, evidence.get(category, ""))

@@ -209,7 +209,12 @@ def captures(bench: Workbench) -> Section:
         blocks.append(
             Table(
                 "Why were images rejected?",
-                [Column("outcome"), Column("reason"), Column("images", "count"), Column("share of rejected", "share")],
+                [
+                    Column("outcome"),
+                    Column("reason", "long"),
+                    Column("images", "count"),
+                    Column("share of rejected", "share"),
+                ],
                 [
                     (words.OUTCOMES.get(outcome, outcome), reason, images, images / total)
                     for outcome, reason, images in rejected

@@ -33,7 +33,7 @@ def engagement(bench: Workbench) -> Section:
     )
     classes = [
         (
-            f"{first:,}+" if last is None else f"{first}" if first == last else f"{first}-{last}",
+            f"{first:,} and more" if last is None else f"{first}" if first == last else f"{first} to {last}",
             sum(count for value, count in pairs if value >= first and (last is None or value <= last)),
         )
         for first, last in _CLASSES
@@ -44,7 +44,7 @@ def engagement(bench: Workbench) -> Section:
         question,
         f"{n_of(known, bench)}. Half have {words.number(low)} to {words.number(high)} reactions, the median is "
         f"{words.number(median)}, the most is {words.number(most)}.",
-        figures.columns(classes, axis="reactions", unit="images"),
+        figures.bars([(f"{label} reactions", count) for label, count in classes], unit="images", whole=known),
         Table(
             "Images by reactions",
             [Column("reactions"), Column("images", "count"), Column("share", "share")],

@@ -18,7 +18,7 @@ SELECT sampler, count(*) AS images, count(DISTINCT author) FROM prompts
 WHERE sampler IS NOT NULL GROUP BY sampler ORDER BY images DESC, sampler
 """
 _SIZES = """
-SELECT width || ' x ' || height AS size, count(*) AS images, count(DISTINCT author) FROM prompts
+SELECT width || 'x' || height AS size, count(*) AS images, count(DISTINCT author) FROM prompts
 WHERE width IS NOT NULL AND height IS NOT NULL GROUP BY width, height ORDER BY images DESC, width, height
 """
 _SHOWN = 12
@@ -105,7 +105,7 @@ def _measured(bench: Workbench, sql: str, noun: str, question: str, *, whole: bo
 def _recipes(bench: Workbench) -> Block:
     rows = bench.rows(
         """
-        SELECT sampler, steps, cfg_scale, width || ' x ' || height, count(*) AS images, count(*) / $1,
+        SELECT sampler, steps, cfg_scale, width || 'x' || height, count(*) AS images, count(*) / $1,
                count(DISTINCT author), median(engagement)
         FROM prompts
         WHERE sampler IS NOT NULL AND steps IS NOT NULL AND cfg_scale IS NOT NULL AND width IS NOT NULL

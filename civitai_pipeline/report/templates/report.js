@@ -22,7 +22,14 @@
     charts.push(chart);
     widths.observe(chart);
   }
+  const paintLegends = () => {
+    const colours = template().layout.colorway;
+    for (const legend of document.querySelectorAll(".legend"))
+      [...legend.children].forEach((item, n) => item.style.setProperty("--swatch", colours[n % colours.length]));
+  };
+  paintLegends();
   dark.addEventListener("change", () => {
+    paintLegends();
     for (const chart of charts) Plotly.relayout(chart, { template: template() });
   });
 })();

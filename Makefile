@@ -1,0 +1,55 @@
+# Everything a person does with a clone. Needs Python 3.11 or newer and make; the rest is set up below.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test lint types tests format lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-8s %s\n", $$1, $$2}'
+
+# The constraints file pins every package with its hashes; the project itself is added without looking further.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $(READY)
+
+setup: $(READY) ## Set up the virtual environment
+
+demo: $(READY) ## Collect three model versions from the embedded stand-in, offline
+	$(BIN)/civitai-pipeline demo
+
+dev: $(READY) ## Open the Dagster UI on 127.0.0.1:3000; SANDBOX=1 runs it on the stand-in
+	$(BIN)/civitai-pipeline dev $(if $(SANDBOX),--sandbox)
+
+test: lint types tests ## Lint, check types, run the tests
+
+lint: $(READY) ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## Check types
+	$(BIN)/mypy
+
+tests: $(READY) ## Run the tests
+	$(BIN)/pytest -n auto
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(READY) ## Resolve all packages anew into constraints.txt
+	$(BIN)/python -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet pip-tools
+	$(VENV)/lock/bin/pip-compile --quiet --upgrade --all-extras --generate-hashes --allow-unsafe --strip-extras \
+		--no-annotate --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+		--all-build-deps --output-file constraints.txt pyproject.toml
+
+clean: ## Remove what the targets made, but not data/ and .dagster/
+	rm -rf $(VENV) .demo .sandbox .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -1,0 +1,30 @@
+"""The command line: reads arguments, calls the packages beside it, prints what they say.
+
+Standard output carries the answer (with ``--json`` exactly one document), standard error everything else.
+Dagster is imported only by the commands that need it: it takes seconds to load.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from civitai_pipeline.cli.collecting import collect
+from civitai_pipeline.cli.looking import export, preview, status, versions
+from civitai_pipeline.cli.serving import demo, dev, sandbox
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="civitai-pipeline")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
+def main(*, verbose: bool) -> None:
+    """Turns CivitAI's public API into a complete, trustworthy dataset of image-generation prompts."""
+    handler = logging.StreamHandler()
+    # On the handler, because Dagster sets the level of the loggers that it keeps in the event log.
+    handler.setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.basicConfig(handlers=[handler], format="%(levelname)s %(message)s", level=logging.INFO)
+
+
+for command in (collect, versions, preview, status, export, dev, sandbox, demo):
+    main.add_command(command)

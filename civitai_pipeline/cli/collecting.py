@@ -1,0 +1,176 @@
+"""The ``collect`` command."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from rich.console import Console
+
+from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
+from civitai_pipeline.civitai.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Sort
+from civitai_pipeline.cli.common import (
+    EXIT_CANCELED,
+    EXIT_TROUBLE,
+    EXIT_USAGE,
+    VERSION,
+    Misuse,
+    Trouble,
+    client,
+    errors,
+    json_option,
+    print_json,
+    say,
+    settings_or_misuse,
+)
+from civitai_pipeline.console import ConsoleProgress, summary_table
+from civitai_pipeline.instance import InstanceError, prepare_home
+from civitai_pipeline.lake.files import LakeError
+from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.settings import ALL_BROWSING_LEVELS, Settings
+
+if TYPE_CHECKING:
+    from civitai_pipeline.civitai.client import CivitaiClient
+    from civitai_pipeline.civitai.payloads import Model
+    from civitai_pipeline.collect.collector import CollectOptions
+
+
+@click.command()
+@click.argument("version", type=VERSION)
+@click.option("--max-items", type=int, help="Stop at the first page boundary at or past this many items.")
+@click.option("--max-minutes", type=float, help="Stop at the first page boundary past this many minutes.")
+@click.option(
+    "--sort",
+    type=click.Choice([sort.flag for sort in Sort]),
+    default=Sort.OLDEST.flag,
+    show_default=True,
+    help="Order to walk in; only 'oldest' can be continued for ever.",
+)
+@click.option(
+    "--browsing-level",
+    type=click.IntRange(1, ALL_BROWSING_LEVELS),
+    help="Maturity to ask for: a sum of 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX.  [default: CIVITAI_BROWSING_LEVEL or 1]",
+)
+@click.option("--strict-version-match", is_flag=True, help="Accept only images that name the version as checkpoint.")
+@click.option("--append-only", is_flag=True, help="Never change a row already held.")
+@click.option("--restart", is_flag=True, help="Walk the listing anew; nothing held is lost.")
+@click.option(
+    "--page-size", type=int, default=DEFAULT_PAGE_SIZE, show_default=True, help=f"Items a page, up to {MAX_PAGE_SIZE}."
+)
+@json_option
+@click.pass_context
+def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: Any) -> None:  # noqa: ANN401 - click's options
+    r"""Collect a model version's prompts, from where the last run stopped.
+
+    \b
+    civitai-pipeline collect 128713 --max-items 500     a first taste
+    civitai-pipeline collect 128713                     all of it, and later what is new
+    """
+    settings = settings_or_misuse()
+    options = _collect_options(settings, choices)
+    lake = Lake.at(settings.lake)
+    try:
+        lake.check_writable()
+    except LakeError as error:
+        raise Trouble(str(error)) from None
+    _refuse_unknown_version(client(settings), version, options, as_json=as_json)
+    summary = _run_collect(settings, version, options, verbose=bool(ctx.parent and ctx.parent.params["verbose"]))
+    _report_summary(summary, as_json=as_json)
+    if not as_json:
+        say(f"The report: {lake.reports / f'{version}.html'}\nThe database: {lake.database}")
+    _exit_for(summary)
+
+
+def _collect_options(settings: Settings, choices: dict[str, Any]) -> CollectOptions:
+    from civitai_pipeline.collect.collector import CollectOptions  # noqa: PLC0415 - loads DuckDB and Arrow
+
+    sort, level = Sort.from_flag(choices.pop("sort")), choices.pop("browsing_level") or settings.browsing_level
+    try:
+        return CollectOptions(sort=sort, browsing_level=level, **choices)
+    except ValueError as error:
+        raise Misuse(str(error)) from None
+
+
+def _refuse_unknown_version(api: CivitaiClient, version: int, options: CollectOptions, *, as_json: bool) -> None:
+    """Ends the command if the API knows no such version, before anything is written."""
+    try:
+        api.model_version(version)
+    except ApiFailure as failure:
+        if failure.kind is not FailureKind.NOT_FOUND:
+            return
+        try:
+            model = api.model(version)
+        except ApiFailure:
+            _reject(version, options, failure, as_json=as_json)
+        _point_to_versions(model)
+
+
+def _point_to_versions(model: Model) -> NoReturn:
+    say(f"Error: {model.id} is the id of a model, {model.name}, not of a model version. Its versions:")
+    for version in model.versions:
+        say(f"  civitai-pipeline collect {version.id}    {version.name} ({version.base_model})")
+    sys.exit(EXIT_USAGE)
+
+
+def _reject(version: int, options: CollectOptions, failure: ApiFailure, *, as_json: bool) -> NoReturn:
+    from civitai_pipeline.collect.summary import StopReason, Summary  # noqa: PLC0415 - loads DuckDB and Arrow
+
+    now = datetime.now(UTC)
+    summary = Summary(
+        model_version_id=version,
+        run_id=None,
+        started_at=now,
+        finished_at=now,
+        listing=options.listing(version).as_dict(),
+        max_items=options.max_items,
+        stop_reason=StopReason.REJECTED,
+        error=f"there is no model version {version} on the site: {failure}; look at the address of the model's page",
+    )
+    _report_summary(summary.as_dict(), as_json=as_json)
+    sys.exit(EXIT_TROUBLE)
+
+
+def _run_collect(settings: Settings, version: int, options: CollectOptions, *, verbose: bool) -> dict[str, Any]:
+    warnings.simplefilter("ignore")  # Dagster's notices about its own future are for developers
+    from civitai_pipeline import launch  # noqa: PLC0415 - Dagster takes seconds to load
+
+    progress = ConsoleProgress(errors)
+    try:
+        prepare_home(settings.dagster_home)
+        run = launch.collect(version, options, progress, log_level="INFO" if verbose else "CRITICAL")
+    except InstanceError as error:
+        raise Trouble(str(error)) from None
+    except KeyboardInterrupt:
+        say("Cancelled; what has landed is kept, run again to go on.")
+        sys.exit(EXIT_CANCELED)
+    finally:
+        progress.close()
+    if run.summary is None:
+        raise Trouble("; ".join(run.failures) or "the run failed before it began; see it in the Dagster UI")
+    for failure in run.failures:
+        if not failure.startswith("image_pages: "):
+            say(f"Error: {failure}")
+            run.summary["error"] = run.summary["error"] or failure
+    return run.summary
+
+
+def _report_summary(summary: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+    else:
+        Console().print(summary_table([summary]))
+    if summary["error"]:
+        say(f"Error: {summary['error']}")
+
+
+def _exit_for(summary: dict[str, Any]) -> None:
+    from civitai_pipeline.collect.summary import StopReason  # noqa: PLC0415 - loads DuckDB and Arrow
+
+    reason = summary["stop_reason"]
+    if reason == StopReason.CANCELED:
+        sys.exit(EXIT_CANCELED)
+    if summary["error"] or reason is None or not StopReason(reason).is_success:
+        sys.exit(EXIT_TROUBLE)

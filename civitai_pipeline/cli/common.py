@@ -1,0 +1,89 @@
+"""What the commands share: errors and their exit statuses, argument types, settings, JSON."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from civitai_pipeline.civitai.listing import parse_id
+from civitai_pipeline.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from civitai_pipeline.civitai.client import CivitaiClient
+
+EXIT_TROUBLE = 1
+EXIT_USAGE = 2
+EXIT_CANCELED = 130
+
+errors = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Prints a line on standard error, to the letter and however long it is."""
+    errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Trouble(click.ClickException):
+    """Something outside the command went wrong; one line says what and what to do."""
+
+    exit_code = EXIT_TROUBLE
+
+    def show(self, file: Any = None) -> None:  # noqa: ANN401, ARG002 - click's signature
+        """Prints the line on standard error."""
+        say(f"Error: {self.message}")
+
+
+class Misuse(Trouble):
+    """The command was given something it cannot use."""
+
+    exit_code = EXIT_USAGE
+
+
+class IdParam(click.ParamType[int]):
+    """A model's or model version's id."""
+
+    def __init__(self, what: str) -> None:
+        self.name = what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 - click's signature
+        """The id that ``value`` spells."""
+        try:
+            return parse_id(str(value), self.name)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+VERSION = IdParam("model version id")
+MODEL = IdParam("model id")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+
+
+def settings_or_misuse() -> Settings:
+    """What the environment says; ends the command where it holds something unusable."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise Misuse(str(error)) from None
+
+
+def client(settings: Settings) -> CivitaiClient:
+    """The process's client for the API."""
+    # The same client that the assets use in this process, so that spacing and look-ups are shared.
+    from civitai_pipeline.defs.resources import client_for  # noqa: PLC0415 - Dagster takes seconds to load
+
+    return client_for(settings)
+
+
+def print_json(document: object) -> None:
+    """Prints one JSON document on standard output; times are ISO 8601 in UTC."""
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_json_default))
+
+
+def _json_default(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,149 @@
+"""The commands that look: ``versions``, ``preview``, ``status``, and ``export``, which writes what it sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from civitai_pipeline.civitai.failures import ApiFailure
+from civitai_pipeline.cli.common import (
+    MODEL,
+    VERSION,
+    Trouble,
+    client,
+    json_option,
+    print_json,
+    say,
+    settings_or_misuse,
+)
+from civitai_pipeline.console import rows_table
+from civitai_pipeline.instance import InstanceError, prepare_home
+from civitai_pipeline.lake.files import LakeError
+from civitai_pipeline.lake.paths import Lake
+
+
+@click.command()
+@click.argument("model", type=MODEL)
+@click.option("--register", is_flag=True, help="Make each version a partition in Dagster.")
+@json_option
+def versions(model: int, *, register: bool, as_json: bool) -> None:
+    """List the published versions of model MODEL."""
+    settings = settings_or_misuse()
+    try:
+        found = client(settings).model(model)
+    except ApiFailure as failure:
+        raise Trouble(f"model {model} could not be asked for: {failure}") from None
+    from civitai_pipeline import launch  # noqa: PLC0415 - Dagster takes seconds to load
+    from civitai_pipeline.derive.prompt_tables import load_held  # noqa: PLC0415 - loads DuckDB and Arrow
+
+    try:
+        prepare_home(settings.dagster_home)
+        registered = launch.registered([v.id for v in found.versions], register=register)
+        lake = Lake.at(settings.lake)
+        rows = [
+            {
+                "id": v.id,
+                "name": v.name,
+                "base_model": v.base_model,
+                "published_at": v.published_at,
+                "registered": v.id in registered,
+                "held": len(load_held(lake, v.id).holdings),
+            }
+            for v in found.versions
+        ]
+    except (LakeError, InstanceError) as error:
+        raise Trouble(str(error)) from None
+    if as_json:
+        print_json({"model_id": found.id, "model_name": found.name, "versions": rows})
+        return
+    headings = {
+        "id": "version",
+        "name": "name",
+        "base_model": "base model",
+        "published_at": "published",
+        "registered": "registered",
+        "held": "prompts held",
+    }
+    console = Console()
+    console.print(f"{found.name} (model {found.id})", markup=False, highlight=False)
+    console.print(rows_table([{**row, "id": str(row["id"])} for row in rows], headings))
+
+
+@click.command()
+@click.argument("version", type=VERSION)
+@click.option("--max-items", type=click.IntRange(min=1), help="The limit the run would be given.")
+@json_option
+def preview(version: int, *, max_items: int | None, as_json: bool) -> None:
+    """Say what a collection of model version VERSION would do."""
+    settings = settings_or_misuse()
+    from civitai_pipeline.collect.preview import preview_collection  # noqa: PLC0415 - loads DuckDB and Arrow
+
+    try:
+        plan = preview_collection(client(settings), Lake.at(settings.lake), version, max_items=max_items)
+    except ApiFailure as failure:
+        raise Trouble(f"there is no model version {version} on the site: {failure}") from None
+    except LakeError as error:
+        raise Trouble(str(error)) from None
+    if as_json:
+        print_json(plan)
+    else:
+        Console().print(
+            rows_table(
+                [{"key": k, "value": str(v) if v is not None else "unknown"} for k, v in plan.items()],
+                {"key": "", "value": ""},
+            )
+        )
+
+
+@click.command()
+@click.argument("version", type=VERSION, required=False)
+@json_option
+def status(version: int | None, *, as_json: bool) -> None:
+    """Show where each listing stands, of all versions or of VERSION alone."""
+    settings = settings_or_misuse()
+    from civitai_pipeline.derive.prompt_tables import load_held  # noqa: PLC0415 - loads DuckDB and Arrow
+    from civitai_pipeline.lake.database import collection_state  # noqa: PLC0415 - loads DuckDB and Arrow
+
+    lake = Lake.at(settings.lake)
+    try:
+        chosen = lake.versions() if version is None else [version]
+        rows = [row for each in chosen for row in collection_state(load_held(lake, each).landed_pages)]
+    except LakeError as error:
+        raise Trouble(str(error)) from None
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say(f"Nothing has been collected into {lake.root} yet.")
+        return
+    headings = {
+        "model_version_id": "version",
+        "sort": "sort",
+        "browsing_level": "level",
+        "status": "status",
+        "pages": "pages",
+        "attempted": "attempted",
+        "total_collected": "prompts",
+        "last_successful_fetch_at": "last fetched",
+    }
+    Console().print(rows_table([{**row, "model_version_id": str(row["model_version_id"])} for row in rows], headings))
+
+
+@click.command()
+@click.argument("chosen", metavar="[VERSION]...", type=VERSION, nargs=-1)
+@click.option(
+    "--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), required=True, help="The file's format."
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file to write.")
+def export(chosen: tuple[int, ...], kind: str, output: Path) -> None:
+    """Write the prompts of some or all versions to one file."""
+    settings = settings_or_misuse()
+    from civitai_pipeline.lake.export import ExportError, export_prompts  # noqa: PLC0415 - loads DuckDB and Arrow
+
+    try:
+        rows = export_prompts(Lake.at(settings.lake), list(chosen), kind, output)
+    except (LakeError, ExportError) as error:
+        raise Trouble(str(error)) from None
+    say(f"{rows:,} rows written to {output}")

@@ -1,0 +1,74 @@
+"""The commands that serve: ``dev``, ``sandbox`` and ``demo``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from civitai_pipeline.cli.common import (
+    EXIT_CANCELED,
+    Trouble,
+    errors,
+    settings_or_misuse,
+)
+from civitai_pipeline.instance import InstanceError
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI.")
+@click.option("--sandbox", is_flag=True, help="Run on the embedded stand-in for the API instead of the real one.")
+def dev(*, port: int, sandbox: bool) -> None:
+    """Open the Dagster UI on 127.0.0.1 until stopped."""
+    from civitai_pipeline.dev import DevError, run_dev  # noqa: PLC0415 - needed by this command alone
+
+    try:
+        sys.exit(run_dev(settings_or_misuse(), port, errors, sandbox=sandbox))
+    except (DevError, InstanceError) as error:
+        raise Trouble(str(error)) from None
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8600, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--items", type=click.Path(path_type=Path), help="Serve the items of this file, one JSON object a line.")
+@click.option(
+    "--images", type=click.IntRange(min=1), default=4000, show_default=True, help="Images in the made-up set."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="The made-up set's seed.")
+@click.option("--faults", type=click.Path(path_type=Path), help="Misbehave as this JSON file says.")
+@click.option("--grow", type=float, metavar="SECONDS", help="Add some images every so many seconds.")
+def sandbox(*, port: int, items: Path | None, images: int, seed: int, faults: Path | None, grow: float | None) -> None:
+    """Serve the embedded stand-in for the API until stopped."""
+    from civitai_pipeline.sandbox import SandboxError  # noqa: PLC0415 - needed by this command alone
+    from civitai_pipeline.sandbox.command import serve  # noqa: PLC0415 - needed by this command alone
+
+    try:
+        serve(port=port, items_path=items, seed=seed, images=images, faults_path=faults, grow_every_s=grow)
+    except SandboxError as error:
+        raise Trouble(str(error)) from None
+
+
+@click.command()
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".demo"),
+    show_default=True,
+    help="Where to put the demo's lake and records.",
+)
+def demo(home: Path) -> None:
+    """Collect three versions from the stand-in, offline, and show what comes of it."""
+    warnings.simplefilter("ignore")  # Dagster's notices about its own future are for developers
+    from civitai_pipeline.demo import DemoError, run_demo  # noqa: PLC0415 - Dagster takes seconds to load
+
+    try:
+        run_demo(home, Console(), errors)
+    except DemoError as error:
+        raise Trouble(str(error)) from None
+    except KeyboardInterrupt:
+        sys.exit(EXIT_CANCELED)

@@ -1,0 +1,143 @@
+"""The Dagster UI with its daemon, as ``civitai-pipeline dev`` runs them, on the real API or on the stand-in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from civitai_pipeline.instance import prepare_home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from rich.console import Console
+
+    from civitai_pipeline.settings import Settings
+
+HOST = "127.0.0.1"
+SANDBOX_HOME = Path(".sandbox")
+# New images come in at this pace, so that a second collection of a version has something to find.
+SANDBOX_GROWS_EVERY_S = 60.0
+STOP_TIMEOUT_S = 20.0
+
+_NOTE = """
+The Dagster UI opens at http://{host}:{port}
+
+What to click first:
+  1. Jobs > collect > Launchpad: choose a partition, which is the id of a model version{hint}.
+     There is none yet? "Add a partition" beside the field makes one.
+  2. Launch run, and watch the log: one line per landed page.
+  3. Assets > image_pages: the run summary and the checks. version_report says where its HTML page is.
+
+The lake: {lake}
+Ctrl-C stops everything.
+"""
+
+
+class DevError(Exception):
+    """The UI cannot be started; the message says why and what to do."""
+
+
+def run_dev(settings: Settings, port: int, err: Console, *, sandbox: bool) -> int:
+    """Runs the Dagster UI and daemon in the foreground until they are stopped.
+
+    Args:
+        settings: What the environment says.
+        port: The UI's port on loopback.
+        err: Where the note on what to click goes.
+        sandbox: Run on the stand-in, with a lake and records of its own under ``.sandbox``.
+
+    Returns:
+        The exit status of Dagster; 0 if it was stopped on purpose.
+
+    Raises:
+        DevError: The port is taken.
+        InstanceError: The instance's folder cannot be written.
+    """
+    _check_port(port)
+    with ExitStack() as stack:
+        overrides = stack.enter_context(_stand_in()) if sandbox else {}
+        home = Path(overrides.get("DAGSTER_HOME", settings.dagster_home))
+        prepare_home(home)
+        lake = overrides.get("CIVITAI_LAKE", settings.lake)
+        hint = ", such as 910011" if sandbox else ""
+        err.print(
+            _NOTE.format(host=HOST, port=port, hint=hint, lake=Path(lake).resolve()), markup=False, highlight=False
+        )
+        return _run_dagster(port, {**os.environ, **overrides, "DAGSTER_HOME": str(home)})
+
+
+@contextmanager
+def _stand_in() -> Iterator[dict[str, str]]:
+    """Serves a growing stand-in; yields the environment that points at it."""
+    from civitai_pipeline.sandbox import Sandbox, World  # noqa: PLC0415 - needed only on the stand-in
+    from civitai_pipeline.sandbox.command import grow  # noqa: PLC0415 - needed only on the stand-in
+
+    stop = threading.Event()
+    world = World.synthetic(seed=1)
+    with Sandbox(world) as server:
+        threading.Thread(target=grow, args=(world, SANDBOX_GROWS_EVERY_S, stop), daemon=True).start()
+        try:
+            yield {
+                "CIVITAI_BASE_URL": server.url,
+                "CIVITAI_LAKE": str((SANDBOX_HOME / "lake").resolve()),
+                "DAGSTER_HOME": str((SANDBOX_HOME / "dagster").resolve()),
+                "CIVITAI_MIN_REQUEST_INTERVAL": os.environ.get("CIVITAI_MIN_REQUEST_INTERVAL", "0.2"),
+                "CIVITAI_API_KEY": "",
+            }
+        finally:
+            stop.set()
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise DevError(
+                f"port {port} on {HOST} cannot be used: {error.strerror}; choose another with --port"
+            ) from None
+
+
+def _run_dagster(port: int, environment: dict[str, str]) -> int:
+    workspace = resources.files("civitai_pipeline").joinpath("definitions.py")
+    command = [sys.executable, "-m", "dagster", "dev", "-h", HOST, "-p", str(port)]
+    command += ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-f", str(workspace)]
+    # A group of its own, because Dagster's processes outlive one that is stopped alone.
+    process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - our own command
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+        os.killpg(process.pid, signal.SIGINT)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _end_group(process)
+    return 0 if stopped.is_set() else status
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Makes sure that nothing of what was started goes on."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=STOP_TIMEOUT_S)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

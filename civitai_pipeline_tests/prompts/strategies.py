@@ -1,0 +1,114 @@
+"""Hypothesis strategies for hostile JSON, and real-shaped items to mutate. No tests here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+TEXT = st.text(st.characters(), max_size=30)
+HOSTILE_TEXT = TEXT | st.sampled_from(
+    ["", " ", "\ud800", "\x00", "<lora:a:1>", "((a:1.2)", "urn:air:sdxl:lora:civitai:1@2", "1e999", "9" * 50, "NaN"]
+)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=2**62, max_value=2**70)
+    | st.floats()
+    | HOSTILE_TEXT
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(HOSTILE_TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def item(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value may stand in an item
+    """An ordinary item as the API gives it, with ``changes``."""
+    return {
+        "id": 501,
+        "url": "https://image.example/501.jpeg",
+        "hash": None,
+        "width": 832,
+        "height": 1216,
+        "nsfwLevel": "None",
+        "type": "image",
+        "nsfw": False,
+        "browsingLevel": 1,
+        "createdAt": "2026-03-04T05:06:07.089Z",
+        "postId": 77,
+        "stats": {
+            "cryCount": 1,
+            "laughCount": 2,
+            "likeCount": 30,
+            "dislikeCount": 0,
+            "heartCount": 4,
+            "commentCount": 5,
+        },
+        "meta": CIVITAI,
+        "username": "someone",
+        "baseModel": "Illustrious",
+        "modelVersionIds": [900],
+    } | changes
+
+
+CIVITAI: dict[str, Any] = {
+    "prompt": "a tin whale above the moor",
+    "negativePrompt": "blurry",
+    "cfgScale": 5,
+    "steps": 30,
+    "sampler": "Euler a",
+    "seed": 7,
+    "clipSkip": 2,
+    "workflow": "txt2img",
+    "civitaiResources": [
+        {"type": "checkpoint", "modelVersionId": 900},
+        {"type": "lora", "weight": 0.8, "modelVersionId": 901},
+    ],
+    "resources": [],
+}
+A1111: dict[str, Any] = {
+    "prompt": "moor at dawn <lora:haze:0.6>",
+    "negativePrompt": "",
+    "cfgScale": 6.5,
+    "steps": 25,
+    "sampler": "DPM++ 2M",
+    "Schedule type": "Karras",
+    "seed": 42,
+    "Clip skip": "2",
+    "Model": "paperMix_v2",
+    "Model hash": "0a1b2c3d4e",
+    "Version": "v1.9.0",
+    "hashes": {"model": "0a1b2c3d4e", "lora:haze": "a1b2c3d4e5f6", "vae": "1234567890"},
+    "resources": [
+        {"type": "lora", "name": "haze", "weight": 0.6, "hash": "a1b2c3d4e5f6"},
+        {"type": "model", "name": "paperMix_v2", "hash": "0a1b2c3d4e"},
+    ],
+}
+GRAPH: dict[str, Any] = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "folder\\paperXL.safetensors"}},
+    "2": {
+        "class_type": "LoraLoader",
+        "inputs": {"lora_name": "ink.safetensors", "strength_model": 0.7, "strength_clip": 1, "model": ["1", 0]},
+    },
+    "3": {"class_type": "CLIPTextEncode", "inputs": {"text": ["9", 0], "clip": ["2", 1]}},
+    "4": {"class_type": "CLIPTextEncode", "inputs": {"text": "lowres", "clip": ["2", 1]}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 1024, "height": 1024}},
+    "6": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": ["10", 0],
+            "steps": 20,
+            "cfg": 7.5,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "positive": ["3", 0],
+            "negative": ["4", 0],
+            "latent_image": ["5", 0],
+        },
+    },
+    "9": {"class_type": "PrimitiveString", "inputs": {"value": "ink castle, embedding:bright"}},
+    "10": {"class_type": "PrimitiveInt", "inputs": {"value": 99}},
+}

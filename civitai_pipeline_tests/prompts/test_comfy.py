@@ -1,0 +1,131 @@
+"""ComfyUI graphs: the prompt and settings that stand nowhere else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from civitai_pipeline.prompts.items import read_item
+from civitai_pipeline_tests.prompts.strategies import GRAPH, item
+
+FOUND = {
+    "prompt": "ink castle, embedding:bright",
+    "negative_prompt": "lowres",
+    "steps": 20,
+    "cfg_scale": 7.5,
+    "sampler": "euler",
+    "scheduler": "normal",
+    "seed": 99,
+    "checkpoint_name": "folder\\paperXL.safetensors",
+    "generator": "comfyui",
+}
+WHOLE = json.dumps({"prompt": GRAPH, "workflow": {}})
+
+
+def read(comfy: object, **keys: object) -> dict[str, Any]:
+    reading = read_item(item(meta={"comfy": comfy} | keys))
+    return reading.facts | {"prompt": reading.prompt}
+
+
+@pytest.mark.parametrize(
+    "comfy",
+    [
+        WHOLE,
+        {"prompt": GRAPH},
+        {"prompt": json.dumps(GRAPH), "workflow": "{}"},
+        GRAPH,
+        WHOLE.replace('"workflow": {}', '"workflow": undefined'),
+        WHOLE.replace('"workflow": {}', '"workflow": {"a": [NaN], "b": -Infinity, "c": "\\ud800 NaN"}'),
+    ],
+    ids=["string", "object", "strings inside", "bare graph", "undefined", "NaN"],
+)
+def test_a_graph_alone_gives_every_fact(comfy: object):
+    found = read(comfy)
+    assert {name: found[name] for name in FOUND} == FOUND
+
+
+def test_keys_go_before_the_graph():
+    found = read(WHOLE, prompt="said outright", steps=33)
+    assert (found["prompt"], found["steps"], found["sampler"]) == ("said outright", 33, "euler")
+
+
+def test_tokens_inside_strings_are_left_alone():
+    graph = GRAPH | {"9": {"class_type": "S", "inputs": {"value": 'say "undefined" or NaN \\ Infinity'}}}
+    comfy = json.dumps({"prompt": graph}).replace('"seed": ["10", 0]', '"seed": NaN')
+    assert read(comfy)["prompt"] == 'say "undefined" or NaN \\ Infinity'
+
+
+def test_a_broken_graph_is_no_graph():
+    reading = read_item(item(meta={"comfy": WHOLE[:-5]}))
+    assert reading.prompt is None
+    assert reading.facts["steps"] is None
+
+
+def test_the_sampler_that_starts_from_nothing_goes_first():
+    refiner = {"class_type": "KSampler", "inputs": GRAPH["6"]["inputs"] | {"steps": 5, "latent_image": ["6", 0]}}
+    assert read({"prompt": {"0": refiner} | GRAPH})["steps"] == 20
+
+
+def test_a_controlnet_passes_each_side_on():
+    graph = GRAPH | {
+        "6": {
+            "class_type": "KSampler",
+            "inputs": GRAPH["6"]["inputs"] | {"positive": ["7", 0], "negative": ["7", 1]},
+        },
+        "7": {
+            "class_type": "ControlNetApplyAdvanced",
+            "inputs": {"positive": ["3", 0], "negative": ["4", 0], "strength": 1},
+        },
+    }
+    found = read({"prompt": graph})
+    assert (found["prompt"], found["negative_prompt"]) == (FOUND["prompt"], "lowres")
+
+
+def test_a_custom_sampler_is_read_through_its_parts():
+    graph = {
+        "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "glass harbour"}},
+        "2": {"class_type": "BasicGuider", "inputs": {"conditioning": ["3", 0], "model": ["9", 0]}},
+        "3": {"class_type": "FluxGuidance", "inputs": {"conditioning": ["1", 0], "guidance": 3.5}},
+        "4": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "heun"}},
+        "5": {"class_type": "BasicScheduler", "inputs": {"scheduler": "beta", "steps": 8}},
+        "6": {"class_type": "RandomNoise", "inputs": {"noise_seed": 123}},
+        "7": {
+            "class_type": "SamplerCustomAdvanced",
+            "inputs": {"guider": ["2", 0], "sampler": ["4", 0], "sigmas": ["5", 0], "noise": ["6", 0]},
+        },
+    }
+    found = read({"prompt": graph})
+    names = ("prompt", "sampler", "scheduler", "steps", "seed")
+    assert [found[name] for name in names] == ["glass harbour", "heun", "beta", 8, 123]
+
+
+def test_an_sdxl_encoder_joins_its_two_texts():
+    graph = GRAPH | {"3": {"class_type": "CLIPTextEncodeSDXL", "inputs": {"text_g": "wide", "text_l": "local"}}}
+    assert read({"prompt": graph})["prompt"] == "wide, local"
+
+
+def test_the_saved_workflow_serves_where_no_graph_is():
+    workflow = {
+        "nodes": [
+            {"id": 1, "type": "CLIPTextEncode", "widgets_values": ["moss cathedral"], "inputs": []},
+            {"id": 2, "type": "CLIPTextEncode", "widgets_values": ["text"], "inputs": []},
+            {
+                "id": 3,
+                "type": "KSampler",
+                "widgets_values": [5, "randomize", 18, 6, "euler", "karras", 1],
+                "inputs": [{"name": "positive", "link": 10}, {"name": "negative", "link": 11}],
+            },
+            {"id": 4, "type": "KSampler", "mode": 4, "widgets_values": [6, "fixed", 99], "inputs": []},
+        ],
+        "links": [[10, 1, 0, 3, 1, "CONDITIONING"], [11, 2, 0, 3, 2, "CONDITIONING"]],
+    }
+    found = read(json.dumps({"workflow": workflow}))
+    assert (found["prompt"], found["negative_prompt"]) == ("moss cathedral", "text")
+    assert (found["seed"], found["steps"], found["scheduler"]) == (5, 18, "karras")
+
+
+def test_links_in_a_circle_end():
+    graph = GRAPH | {"9": {"class_type": "S", "inputs": {"value": ["9", 0]}}}
+    assert read({"prompt": graph})["steps"] == 20

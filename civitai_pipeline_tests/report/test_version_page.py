@@ -1,0 +1,315 @@
+"""A version's page: the numbers on it, what it does with mischief, and with little or no data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from civitai_pipeline.lake.schemas import PROMPT_CATEGORIES, PROMPT_RESOURCES, PROMPTS, REJECTED_IMAGES
+from civitai_pipeline.report import VersionTables, plotly_javascript, version_page
+from civitai_pipeline.report.words import STOP_REASONS
+from civitai_pipeline_tests.report.examples import INFO, VERSION, make_summary, make_tables
+from civitai_pipeline_tests.report.reading import Page
+
+
+@pytest.fixture(scope="module")
+def example() -> VersionTables:
+    return make_tables(400)
+
+
+@pytest.fixture(scope="module")
+def example_html(example: VersionTables) -> str:
+    return version_page(example)
+
+
+def prompt(image_id: int, text: str, **values: object) -> dict[str, Any]:
+    moment = datetime(2026, 3, 2, tzinfo=UTC)
+    return {
+        "image_id": image_id,
+        "model_version_id": VERSION,
+        "username": "ana",
+        "created_at": moment,
+        "prompt": text,
+        "prompt_hash": text.lower(),
+        "prompt_length": len(text),
+        "tag_count": text.count(",") + 1,
+        "word_count": len(text.split()),
+        "generator": "unknown",
+        "first_seen_at": moment,
+        "last_seen_at": moment,
+        "first_page": "1/1",
+        "last_page": "1/1",
+        "fingerprint": 0,
+        "resources": "[]",
+        **values,
+    }
+
+
+def resource(image_id: int, name: str | None, version_id: int | None, weight: float | None) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "model_version_id": VERSION,
+        "position": 0,
+        "resource_type": "lora",
+        "resource_name": name,
+        "resource_version_id": version_id,
+        "weight": weight,
+        "source": "resources",
+        "sources": ["resources"],
+        "raw": "{}",
+    }
+
+
+def category(image_id: int, name: str, confidence: float, *, primary: bool) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "model_version_id": VERSION,
+        "category": name,
+        "confidence": confidence,
+        "is_primary": primary,
+        "matched_keywords": [f"{name} word"],
+        "taxonomy_version": "1",
+    }
+
+
+def tables(
+    prompts: list[dict[str, Any]],
+    resources: list[dict[str, Any]] | None = None,
+    categories: list[dict[str, Any]] | None = None,
+    collection_state: list[dict[str, Any]] | None = None,
+    summary: dict[str, Any] | None = None,
+) -> VersionTables:
+    return VersionTables(
+        info=INFO,
+        prompts=pa.Table.from_pylist(prompts, PROMPTS.arrow_schema),
+        rejected_images=pa.Table.from_pylist([], REJECTED_IMAGES.arrow_schema),
+        prompt_resources=pa.Table.from_pylist(resources or [], PROMPT_RESOURCES.arrow_schema),
+        prompt_categories=pa.Table.from_pylist(categories or [], PROMPT_CATEGORIES.arrow_schema),
+        collection_state=collection_state or [],
+        summary=summary,
+    )
+
+
+FIVE = [
+    prompt(1, "cat, (red hat:1.2), <lora:Ink:0.5>", steps=20, sampler="Euler a", reaction_count=3),
+    prompt(2, "cat, blue hat", username="ben", steps=30, reaction_count=0),
+    prompt(3, "Cat, Blue Hat", username="ben", duplicate_of=2, steps=30, negative_prompt="blurry, text"),
+    prompt(4, "猫、帽子", username=None, created_at=datetime(2026, 3, 16, tzinfo=UTC)),
+    prompt(5, "secret", prompt_withdrawn_at=datetime(2026, 4, 1, tzinfo=UTC)),
+]
+
+
+def test_counts_leave_withdrawn_prompts_out_and_say_so() -> None:
+    page = Page(version_page(tables(FIVE)))
+    assert page.facts["prompts"] == "4"
+    assert page.facts["distinct prompts"] == "3"
+    assert page.facts["named authors"] == "2"
+    assert page.facts["images dated"] == "2026-03-02 to 2026-03-16"
+    assert "1 prompt was later withdrawn" in page.text
+    assert "secret" not in page.text
+
+
+def test_capture_rates_are_n_of_all() -> None:
+    rates = {row[0]: row[1:] for row in Page(version_page(tables(FIVE))).tables["How often does an image tell?"]}
+    assert rates["steps"] == ["3", "4", "75.0 %"]
+    assert rates["sampler"] == ["1", "4", "25.0 %"]
+    assert rates["negative prompt"] == ["1", "4", "25.0 %"]
+    assert rates["author"] == ["3", "4", "75.0 %"]
+    assert rates["seed"] == ["0", "4", "0 %"]
+
+
+def test_tags_are_read_without_weights_brackets_and_lora_references() -> None:
+    found = Page(version_page(tables(FIVE))).tables["Most used tags"][1:]
+    assert found == [
+        ["cat", "3", "75.0 %", "2", "2"],
+        ["blue hat", "2", "50.0 %", "1", "1"],
+        ["red hat", "1", "25.0 %", "1", "1"],
+        ["帽子", "1", "25.0 %", "0", "1"],
+        ["猫", "1", "25.0 %", "0", "1"],
+    ]
+
+
+def test_escaped_brackets_belong_to_the_tag() -> None:
+    rows = [prompt(1, r"hatsune miku \(vocaloid\) BREAK ((stage))")]
+    found = Page(version_page(tables(rows))).tables["Most used tags"][1:]
+    assert [row[0] for row in found] == ["hatsune miku (vocaloid)", "stage"]
+
+
+def test_pairs_that_go_together_more_than_chance() -> None:
+    together = [prompt(n, f"sun, sea, {n}", username=f"maker {n % 4}") for n in range(10)]
+    apart = [prompt(n, f"moon, {n}", username=f"maker {n % 4}") for n in range(10, 30)]
+    found = Page(version_page(tables(together + apart))).tables["Which tags go together more often than chance?"]
+    # 10 of 30 have both; 10/30 have each: (10/30) / (10/30 * 10/30) = 3.
+    assert found[1:] == [["sea", "sun", "3", "10", "100 %", "4"]]
+
+
+def test_weights_keep_unknown_apart_from_one() -> None:
+    rows = [prompt(n, f"cat {n}") for n in range(1, 9)]
+    used = [resource(n, "Ink", 77, weight) for n, weight in enumerate((0.2, 0.4, 0.6, 0.8, 1.0), 1)]
+    used += [resource(6, "ink", None, None), resource(7, None, 77, None)]
+    page = Page(version_page(tables(rows, used)))
+    assert page.tables["Most used LoRAs"][1:] == [["Ink", "version 77", "7", "87.5 %", "1"]]
+    assert page.tables["LoRA weights"][1:] == [["Ink", "7", "1", "5", "28.6 %", "0.24", "0.4", "0.6", "0.8", "0.96"]]
+
+
+def test_categories_are_counted_by_presence_and_primary() -> None:
+    rows = [prompt(n, f"cat {n}") for n in (1, 2, 3)]
+    labels = [
+        category(1, "style", 0.9, primary=True),
+        category(1, "mood", 0.2, primary=False),
+        category(2, "mood", 0.4, primary=True),
+        category(3, "uncategorized", 0.0, primary=True),
+    ]
+    page = Page(version_page(tables(rows, categories=labels)))
+    presence = {row[0]: row[1:4] for row in page.tables["Images by category"]}
+    assert presence["mood"] == ["2", "66.7 %", "1"]
+    assert presence["style"] == ["1", "33.3 %", "1"]
+    assert page.figures["categories-2"]["data"][0]["values"] == [1, 0, 0, 1, 0, 0, 0, 1]
+    confidence = page.figures["categories-3"]["data"][0]["y"]
+    assert [slot for slot, count in enumerate(confidence) if count] == [0, 8, 18]
+
+
+def test_repetition_counts_the_first_standing_image_as_new() -> None:
+    rows = [
+        prompt(1, "cat", prompt_withdrawn_at=datetime(2026, 4, 1, tzinfo=UTC)),
+        prompt(2, "cat", duplicate_of=1),
+        prompt(3, "cat", duplicate_of=1),
+        prompt(4, "a dog", near_duplicate_group=4),
+        prompt(5, "the dog", near_duplicate_group=4),
+    ]
+    found = Page(version_page(tables(rows))).tables["Images by repetition"][1:]
+    assert found == [
+        ["first of its kind", "2", "50.0 %"],
+        ["near repeat", "1", "25.0 %"],
+        ["exact repeat", "1", "25.0 %"],
+    ]
+
+
+def test_weeks_without_images_are_shown() -> None:
+    page = Page(version_page(tables(FIVE)))
+    assert page.tables["Images per week, the latest first"][1:] == [
+        ["2026-03-16", "1", "0"],
+        ["2026-03-09", "0", "0"],
+        ["2026-03-02", "3", "2"],
+    ]
+
+
+def test_many_years_are_shown_by_month() -> None:
+    rows = [
+        prompt(1, "cat", created_at=datetime(2019, 1, 5, tzinfo=UTC)),
+        prompt(2, "dog", created_at=datetime(2026, 1, 5, tzinfo=UTC)),
+    ]
+    assert "Images per month, the latest first" in Page(version_page(tables(rows))).tables
+
+
+@pytest.mark.parametrize("reason", STOP_REASONS)
+def test_the_last_run_is_told_in_words(reason: str) -> None:
+    summary = {**make_summary(5), "stop_reason": reason}
+    assert STOP_REASONS[reason] in Page(version_page(tables([], summary=summary))).text
+
+
+def test_a_summary_may_lack_anything() -> None:
+    page = Page(version_page(tables([], summary={"error": "<b>no</b>"})))
+    assert "Why the last run stopped is unknown." in page.text
+    assert "Error: <b>no</b>" in page.text
+
+
+def test_listings_may_lack_anything() -> None:
+    page = Page(version_page(tables([], collection_state=[{}])))
+    assert page.tables["How far each listing was walked"][1] == [
+        "unknown", "unknown", "unknown", "—", "—", "—", "—", "—", "—", "unknown",
+    ]  # fmt: skip
+
+
+def test_a_version_without_prompts_has_a_short_page() -> None:
+    html = version_page(tables([]))
+    page = Page(html)
+    assert "No prompts are held for this version yet" in page.text
+    assert not page.figures
+    assert len(html) < 20_000
+
+
+def test_nothing_known_of_the_version() -> None:
+    empty = replace(tables([]), info={"model_version_id": 5, "model_name": None})
+    assert "Model version 5" in Page(version_page(empty)).text
+
+
+def test_few_prompts_are_called_thin() -> None:
+    assert "Thin data." in Page(version_page(make_tables(5))).text
+    assert "Thin data." not in Page(version_page(make_tables(60))).text.split("Prompt length")[0]
+
+
+def test_prompts_that_tell_nothing_but_themselves() -> None:
+    page = Page(version_page(tables([prompt(1, "cat", username=None, created_at=None)])))
+    assert "of 1 prompt, none tells its sampler" in page.text
+    assert "of 1 prompt, none has been classified" in page.text
+    assert "of 1 prompt, none has a date" in page.text
+
+
+def test_equal_tables_give_equal_pages(example: VersionTables, example_html: str) -> None:
+    assert version_page(example) == example_html
+    shuffled = replace(example, prompts=example.prompts.take(list(range(len(example.prompts)))[::-1]))
+    assert version_page(shuffled) == example_html
+
+
+def test_no_text_of_others_becomes_markup(example_html: str) -> None:
+    page = Page(example_html)
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"b", "i", "u", "img", "a:href"}
+    assert sum(tag == "script" and "type" not in attributes for tag, attributes in page.elements) == 2
+    assert len([script for script in page.scripts if "alert" in script]) == 0
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert "<script>alert('model')</script>" in page.text
+    assert "<img src=x onerror=alert(1)>" in page.text
+
+
+def test_plotly_gets_no_markup_but_our_line_breaks(example_html: str) -> None:
+    def strings(value: object) -> list[str]:
+        if isinstance(value, dict):
+            return [text for part in value.values() for text in strings(part)]
+        if isinstance(value, list):
+            return [text for part in value for text in strings(part)]
+        return [value] if isinstance(value, str) else []
+
+    shown = strings(list(Page(example_html).figures.values()))
+    assert {tag for text in shown for tag in re.findall("<[^>]*>", text)} == {"<br>"}
+    assert any("&lt;i&gt;custom&lt;/i&gt;" in text for text in shown)
+
+
+def test_the_page_refers_to_nothing_but_its_neighbours(example_html: str) -> None:
+    page = Page(example_html)
+    references = {
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in {"src", "href", "srcset", "action", "data"} and value and not value.startswith("#")
+    }
+    assert references == {"plotly.min.js", "index.html"}
+    assert "://" not in re.sub(r"<td class=\"prompt\".*?</td>", "", example_html, flags=re.DOTALL)
+    assert "url(" not in example_html
+
+
+def test_anchors_and_ids_meet(example_html: str) -> None:
+    page = Page(example_html)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    anchors = {
+        str(attributes.get("href"))[1:] for _, attributes in page.elements if str(attributes.get("href"))[:1] == "#"
+    }
+    assert anchors <= set(ids)
+    assert set(page.figures) <= set(ids)
+
+
+def test_only_our_script_may_run(example_html: str) -> None:
+    policy = next(str(a["content"]) for _, a in Page(example_html).elements if a.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_plotly_is_the_whole_bundle() -> None:
+    assert plotly_javascript().lstrip().startswith("/**\n* plotly.js")

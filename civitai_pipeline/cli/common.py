@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from civitai_pipeline.civitai.listing import parse_id
-from civitai_pipeline.settings import Settings, SettingsError
+from civitai_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from civitai_pipeline.civitai.client import CivitaiClient

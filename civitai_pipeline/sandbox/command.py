@@ -113,6 +113,13 @@ def _until_signalled() -> Iterator[threading.Event]:
 
 
 def grow(world: World, every_s: float, stop: threading.Event) -> None:
+    """Adds a few images to one of the three largest versions again and again, until told to stop.
+
+    Args:
+        world: The world.
+        every_s: Seconds between two additions.
+        stop: Set to end.
+    """
     random = Random(0)  # noqa: S311 - how many images come is no secret
     counts = world.summary()
     busiest = sorted(counts, key=lambda version: -counts[version])[:3]

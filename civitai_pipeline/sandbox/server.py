@@ -15,6 +15,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.utils import formatdate
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
@@ -177,7 +178,7 @@ class Sandbox:
             age = self.options.edge_cache_s - (stored_until - now)
             return replace(cached, headers=cached.headers | {"Age": str(int(age)), "CF-Cache-Status": "HIT"})
         reply = self._true_reply(request, None)
-        if self.options.edge_cache_s and reply.status == 200 and request.method == "GET":  # noqa: PLR2004 - HTTP's OK
+        if self.options.edge_cache_s and reply.status == HTTPStatus.OK and request.method == "GET":
             self._edge[target] = (now + self.options.edge_cache_s, reply)
         return reply
 

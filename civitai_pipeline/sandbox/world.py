@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from civitai_pipeline.sandbox.catalog import Model, ModelFile, Version
-from civitai_pipeline.sandbox.images import Image, from_item
+from civitai_pipeline.sandbox.images import Image, from_item, iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -137,7 +137,10 @@ class World:
         """Adds n new images to a version's gallery, newest last.
 
         Returns:
-            Their ids. A world without a maker repeats items of the gallery under new ids.
+            Their ids. Where the maker does not know the version, items of its gallery come again under new ids.
+
+        Raises:
+            KeyError: There is no such version.
         """
         with self.lock:
             return [self._add_image(version_id) for _ in range(n)]
@@ -145,17 +148,14 @@ class World:
     def _add_image(self, version_id: int) -> int:
         self.now_ms += _ARRIVAL_MS
         new_id = self._last_id + 1
-        if self.maker is not None:
+        if self.maker is not None and self.maker.makes(version_id):
             image = self.maker.image(new_id, version_id, self.now_ms)
             image.available_s = time.time()
         else:
             gallery = self._galleries[version_id]
             item = gallery[len(gallery) // 2].item() if gallery else None
-            copy = (
-                {**item, "id": new_id}
-                if isinstance(item, dict)
-                else {"id": new_id, "meta": None, "modelVersionIds": [version_id]}
-            )
+            fields = item if isinstance(item, dict) else {"meta": None, "modelVersionIds": [version_id]}
+            copy = {**fields, "id": new_id, "createdAt": iso(self.now_ms)}
             image = from_item(
                 copy, position=new_id, versions=[version_id], sort_ms=self.now_ms, raw=True, available_s=time.time()
             )

@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     from civitai_pipeline.sandbox import Sandbox
 
 TIMEOUT_S = 10
+# Kept-alive connections halve the time of these tests; threads may share its pool.
+SESSION = requests.Session()
 Json = dict[str, Any]
 
 
-def get(server: Sandbox, path: str = "images", **params: object) -> requests.Response:
+def get(server: Sandbox, path: str = "images", /, **params: object) -> requests.Response:
     """A GET; ``path`` is below ``/api/v1/``."""
     url = f"{server.url}/api/v1/{path}"
-    return requests.get(url, params=params, timeout=TIMEOUT_S, allow_redirects=False)  # type: ignore[arg-type]  # any value
+    return SESSION.get(url, params=params, timeout=TIMEOUT_S, allow_redirects=False)  # type: ignore[arg-type]  # any value
 
 
 def page(server: Sandbox, **params: object) -> Json:
     """The body of a listing's page, which must be a 200."""
-    response = get(server, **params)
+    response = get(server, "images", **params)
     assert response.status_code == 200, response.text
     body: Json = response.json()
     return body
@@ -56,7 +58,8 @@ def item(image_id: int, **fields: object) -> Json:
         "createdAt": "2026-08-01T09:15:30.123Z",
         "postId": 16000777,
         "stats": {
-            "cryCount": 0, "laughCount": 0, "likeCount": image_id, "dislikeCount": 0, "heartCount": 0, "commentCount": 0,
+            "cryCount": 0, "laughCount": 0, "likeCount": image_id, "dislikeCount": 0, "heartCount": 0,
+            "commentCount": 0,
         },
         "meta": {"prompt": f"kite number {image_id}"},
         "username": "maker_one",

@@ -31,18 +31,18 @@ def url_in(text: str) -> str | None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals):
+def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals) -> None:
     out = io.StringIO()
     seen: dict[str, object] = {}
 
     def visit() -> None:
         while (url := url_in(out.getvalue())) is None:
             time.sleep(0.01)
-        params = {"modelVersionId": 910011, "browsingLevel": 31}
+        params = {"modelVersionId": "910011", "browsingLevel": "31"}
         seen["status"] = requests.get(f"{url}/api/v1/images", params=params, timeout=TIMEOUT_S).status_code
         time.sleep(0.3)
         body = requests.get(
-            f"{url}/api/v1/images", params={"period": "Day", "browsingLevel": 31}, timeout=TIMEOUT_S
+            f"{url}/api/v1/images", params={"period": "Day", "browsingLevel": "31"}, timeout=TIMEOUT_S
         ).json()
         seen["grown"] = len(body["items"])
         os.kill(os.getpid(), number)
@@ -58,7 +58,7 @@ def test_it_says_where_it_is_and_ends_cleanly(number: signal.Signals):
     assert re.search(r"910011 +9001 +\d+  Harbor Light XL, v1\.0 \(Checkpoint\)", out.getvalue())
 
 
-def test_it_serves_a_file_in_a_process_of_its_own(tmp_path: Path):
+def test_it_serves_a_file_in_a_process_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     path.write_text(json.dumps(item(5)) + "\n")
     code = f"from civitai_pipeline.sandbox.command import serve; serve(items_path={str(path)!r})"
@@ -71,7 +71,7 @@ def test_it_serves_a_file_in_a_process_of_its_own(tmp_path: Path):
     assert [entry["id"] for entry in body["items"]] == [5]
 
 
-def test_what_cannot_be_used_is_named(server: Sandbox, tmp_path: Path):
+def test_what_cannot_be_used_is_named(server: Sandbox, tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="is taken"):
         serve(port=server.port, images=5, out=io.StringIO())
     with pytest.raises(SandboxError, match="cannot read"):

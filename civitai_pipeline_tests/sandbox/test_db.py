@@ -20,19 +20,19 @@ def db_ids(world: World) -> list[int]:
     return sorted(found)
 
 
-def test_oldest_walks_ids_upwards_without_loss(server: Sandbox, world: World):
+def test_oldest_walks_ids_upwards_without_loss(server: Sandbox, world: World) -> None:
     walked = pages(server, modelId=MODEL, sort="Oldest", limit=100)
     assert isinstance(walked[0]["metadata"]["nextCursor"], int)
     assert sorted(set(ids(*walked))) == db_ids(world)
     assert ids(*walked) == sorted(ids(*walked))
 
 
-def test_an_image_of_two_versions_comes_twice(server: Sandbox):
+def test_an_image_of_two_versions_comes_twice(server: Sandbox) -> None:
     walked = ids(*pages(server, modelId=MODEL, sort="Oldest", limit=200))
     assert len(walked) > len(set(walked))
 
 
-def test_descending_loses_one_row_at_each_boundary_until_fixed():
+def test_descending_loses_one_row_at_each_boundary_until_fixed() -> None:
     world = World.from_items([item(n) for n in range(1, 31)])
     with Sandbox(world) as server:
         walked = pages(server, modelId=MODEL, sort="Newest", limit=10)
@@ -43,7 +43,7 @@ def test_descending_loses_one_row_at_each_boundary_until_fixed():
 
 @pytest.mark.parametrize("sort", ["Oldest", "Newest"])
 @pytest.mark.parametrize("limit", [1, 7, 20])
-def test_thinned_pages_lose_nothing_when_the_keyset_is_fixed(sort: str, limit: int):
+def test_thinned_pages_lose_nothing_when_the_keyset_is_fixed(sort: str, limit: int) -> None:
     world = World.from_items([item(n) for n in range(5, 400, 3)])
     options = SandboxOptions(short_pages=True, empty_pages=True, db_strict_keyset=False)
     with Sandbox(world, options) as server:
@@ -54,7 +54,7 @@ def test_thinned_pages_lose_nothing_when_the_keyset_is_fixed(sort: str, limit: i
         pages(server, modelId=MODEL, sort=sort, limit=limit)
 
 
-def test_page_works_and_is_capped(server: Sandbox):
+def test_page_works_and_is_capped(server: Sandbox) -> None:
     first, second = (page(server, modelId=MODEL, sort="Oldest", limit=10, page=n) for n in (1, 2))
     assert ids(first)[-1] <= ids(second)[0]
     assert ids(first) != ids(second)
@@ -62,7 +62,7 @@ def test_page_works_and_is_capped(server: Sandbox):
     assert get(server, modelId=MODEL, page=11).status_code == 429
 
 
-def test_foreign_cursors_and_random_are_400(server: Sandbox):
+def test_foreign_cursors_and_random_are_400(server: Sandbox) -> None:
     problems = {
         "100|1785400000123": "Invalid cursor: expected 1 value(s) for this sort, received 2",
         "abc": 'Invalid cursor: unparseable numeric value "abc"',
@@ -75,7 +75,7 @@ def test_foreign_cursors_and_random_are_400(server: Sandbox):
     assert (response.status_code, response.json()["error"]) == (400, "Random sort requires a collectionId")
 
 
-def test_unknown_user_is_404_in_the_style_of_the_time(server: Sandbox, world: World):
+def test_unknown_user_is_404_in_the_style_of_the_time(server: Sandbox, world: World) -> None:
     response = get(server, modelId=MODEL, username="nobody_at_all")
     assert response.status_code == 404
     assert response.json() == {"error": "User not found", "code": "NOT_FOUND"}
@@ -83,7 +83,7 @@ def test_unknown_user_is_404_in_the_style_of_the_time(server: Sandbox, world: Wo
         assert get(newer, modelId=MODEL, username="nobody_at_all").json() == {"message": "User not found"}
 
 
-def test_meta_is_nested_by_default_and_rows_differ_from_the_feed(server: Sandbox):
+def test_meta_is_nested_by_default_and_rows_differ_from_the_feed(server: Sandbox) -> None:
     entries = page(server, modelId=MODEL, withMeta="true", limit=200)["items"]
     assert all(set(entry["meta"]) == {"id", "meta"} for entry in entries)
     assert any(entry["meta"]["meta"] is None for entry in entries)
@@ -96,7 +96,7 @@ def test_meta_is_nested_by_default_and_rows_differ_from_the_feed(server: Sandbox
     assert all(db["createdAt"] < sort["createdAt"] for db, sort in pairs)
 
 
-def test_one_image_several_images_and_an_empty_page_with_a_cursor(server: Sandbox, world: World):
+def test_one_image_several_images_and_an_empty_page_with_a_cursor(server: Sandbox, world: World) -> None:
     some = db_ids(world)[:3]
     assert ids(page(server, imageId=some[0])) == [some[0]]
     assert ids(page(server, ids=",".join(map(str, some)), sort="Oldest")) == some
@@ -111,7 +111,7 @@ KEYSET = SandboxOptions(feed_cursors="keyset")
 
 
 @pytest.mark.parametrize("sort", ["Oldest", "Newest", "Most Reactions", "Most Comments"])
-def test_keyset_walks_lose_nothing(world: World, sort: str):
+def test_keyset_walks_lose_nothing(world: World, sort: str) -> None:
     with Sandbox(world, KEYSET) as server:
         walked = pages(server, modelVersionId=DEMO_VERSIONS[0], sort=sort, limit=50, type="image")
     assert re.fullmatch(r"feed:\d{1,16}:\d{1,12}", walked[0]["metadata"]["nextCursor"])
@@ -120,7 +120,7 @@ def test_keyset_walks_lose_nothing(world: World, sort: str):
 
 
 @pytest.mark.parametrize("limit", [1, 4, 25])
-def test_keyset_pages_may_be_short_and_empty(world: World, limit: int):
+def test_keyset_pages_may_be_short_and_empty(world: World, limit: int) -> None:
     options = SandboxOptions(feed_cursors="keyset", short_pages=True, empty_pages=True)
     with Sandbox(world, options) as server:
         for sort in ("Oldest", "Most Comments"):
@@ -129,7 +129,7 @@ def test_keyset_pages_may_be_short_and_empty(world: World, limit: int):
             assert any(not body["items"] for body in walked)
 
 
-def test_keyset_cursors_do_not_drift():
+def test_keyset_cursors_do_not_drift() -> None:
     world = World.from_items([item(n) for n in range(1, 31)])
     with Sandbox(world, KEYSET) as server:
         first = page(server, modelVersionId=910011, sort="Newest", limit=10)
@@ -138,7 +138,7 @@ def test_keyset_cursors_do_not_drift():
         assert ids(second) == list(range(20, 10, -1))
 
 
-def test_keyset_cursor_errors(world: World):
+def test_keyset_cursor_errors(world: World) -> None:
     with Sandbox(world, KEYSET) as server:
         cursor = page(server, modelVersionId=DEMO_VERSIONS[0], sort="Newest", limit=10)["metadata"]["nextCursor"]
         response = get(server, modelVersionId=DEMO_VERSIONS[0], sort="Newest", limit=10, cursor=cursor, type="image")
@@ -150,7 +150,7 @@ def test_keyset_cursor_errors(world: World):
             assert set(response.json()) == {"message"}
 
 
-def test_an_old_first_page_is_finished_on_the_old_path(world: World):
+def test_an_old_first_page_is_finished_on_the_old_path(world: World) -> None:
     options = SandboxOptions(feed_cursors="keyset", first_page_old_cursor=True)
     with Sandbox(world, options) as server:
         walked = pages(server, modelVersionId=DEMO_VERSIONS[1], sort="Oldest", limit=100, type="image")
@@ -158,7 +158,7 @@ def test_an_old_first_page_is_finished_on_the_old_path(world: World):
         assert ids(*walked) == world.image_ids(DEMO_VERSIONS[1])
 
 
-def test_the_feed_service_can_be_forced_and_leaves_some_requests_to_the_old_path(world: World):
+def test_the_feed_service_can_be_forced_and_leaves_some_requests_to_the_old_path(world: World) -> None:
     with Sandbox(world, SandboxOptions(path="feed_service")) as server:
         assert page(server, modelVersionId=910011, limit=5)["metadata"]["nextCursor"].startswith("feed:")
         assert "|" in page(server, modelVersionId=910011, limit=5, sort="Random")["metadata"]["nextCursor"]

@@ -12,7 +12,7 @@ from .client import TIMEOUT_S, get, item, page
 PUBLIC = "public, s-maxage=300, stale-while-revalidate=150"
 
 
-def test_a_model_lists_its_versions_latest_first_without_nulls(server: Sandbox):
+def test_a_model_lists_its_versions_latest_first_without_nulls(server: Sandbox) -> None:
     body = get(server, "models/9001").json()
     assert (body["id"], body["name"], body["type"]) == (9001, "Harbor Light XL", "Checkpoint")
     assert [version["id"] for version in body["modelVersions"]] == [910013, 910012, 910011]
@@ -29,7 +29,7 @@ def test_a_model_lists_its_versions_latest_first_without_nulls(server: Sandbox):
     assert "primary" not in body["modelVersions"][1]["files"][1]
 
 
-def test_a_version_keeps_its_nulls(server: Sandbox):
+def test_a_version_keeps_its_nulls(server: Sandbox) -> None:
     body = get(server, "model-versions/910011").json()
     assert body["modelId"] == 9001
     assert body["air"] == "urn:air:sdxl:checkpoint:civitai:9001@910011"
@@ -40,7 +40,7 @@ def test_a_version_keeps_its_nulls(server: Sandbox):
     assert len(body["images"]) == 10
 
 
-def test_hidden_meta_leaks_where_the_api_leaks_it():
+def test_hidden_meta_leaks_where_the_api_leaks_it() -> None:
     world = World.from_items([item(1)])
     with Sandbox(world) as server:
         world.hide_meta(1)
@@ -66,22 +66,22 @@ def test_hidden_meta_leaks_where_the_api_leaks_it():
         ("nothing", 404, "Not found"),
     ],
 )
-def test_errors(server: Sandbox, path: str, status: int, error: str):
+def test_errors(server: Sandbox, path: str, status: int, error: str) -> None:
     response = get(server, path)
     assert (response.status_code, response.json()) == (status, {"error": error})
 
 
-def test_model_ids_are_no_version_ids(world: World):
+def test_model_ids_are_no_version_ids(world: World) -> None:
     assert not set(world.models) & set(world.versions)
 
 
-def test_only_get_on_a_version(server: Sandbox):
+def test_only_get_on_a_version(server: Sandbox) -> None:
     response = requests.post(f"{server.url}/api/v1/model-versions/910011", data=b"x" * 1000, timeout=TIMEOUT_S)
     assert (response.status_code, response.json()) == (405, {"error": "Method not allowed"})
     assert requests.post(f"{server.url}/api/v1/images?modelVersionId=910011", timeout=TIMEOUT_S).status_code == 200
 
 
-def test_an_unpublished_version_is_gone_and_one_without_files_is_said_to_miss_them():
+def test_an_unpublished_version_is_gone_and_one_without_files_is_said_to_miss_them() -> None:
     world = World.synthetic(images=20)
     with Sandbox(world) as server:
         world.remove_version(910013)
@@ -89,7 +89,7 @@ def test_an_unpublished_version_is_gone_and_one_without_files_is_said_to_miss_th
         assert len(get(server, "models/9001").json()["modelVersions"]) == 2
 
 
-def test_by_hash_ignores_case_and_prefers_the_earliest(server: Sandbox):
+def test_by_hash_ignores_case_and_prefers_the_earliest(server: Sandbox) -> None:
     for digest in ("a1c0ffee02", "A1C0FFEE02"):
         response = get(server, f"model-versions/by-hash/{digest}")
         assert response.json()["id"] == 910012
@@ -98,7 +98,7 @@ def test_by_hash_ignores_case_and_prefers_the_earliest(server: Sandbox):
     assert get(server, "model-versions/by-hash/5A5A5A5A00").json()["id"] == 910011
 
 
-def test_headers(server: Sandbox):
+def test_headers(server: Sandbox) -> None:
     for path in ("images", "images?sort=x", "models/1", "model-versions/1", "images?page=999"):
         response = requests.get(f"{server.url}/api/v1/{path}", timeout=TIMEOUT_S)
         assert response.headers["Cache-Control"] == PUBLIC, path
@@ -112,7 +112,7 @@ def test_headers(server: Sandbox):
     assert int(head.headers["Content-Length"]) > 1000
 
 
-def test_keys():
+def test_keys() -> None:
     with Sandbox(World.synthetic(images=20), SandboxOptions(api_keys=("good",))) as server:
 
         def me(**kwargs: dict[str, str]) -> int:
@@ -133,7 +133,7 @@ def test_keys():
         assert server.requests[-1].headers["authorization"] == "Bearer good"
 
 
-def test_echoes_of_secrets_can_be_switched(world: World):
+def test_echoes_of_secrets_can_be_switched(world: World) -> None:
     with Sandbox(world, SandboxOptions(token_echo=False, authorization_echo=True)) as server:
         response = requests.get(
             f"{server.url}/api/v1/images?token=abc&limit=1", headers={"Authorization": "Bearer xyz"}, timeout=TIMEOUT_S
@@ -143,7 +143,7 @@ def test_echoes_of_secrets_can_be_switched(world: World):
         assert metadata["authorization"] == "Bearer xyz"
 
 
-def test_a_blocked_region(world: World):
+def test_a_blocked_region(world: World) -> None:
     with Sandbox(world, SandboxOptions(region_blocked=True)) as server:
         for path in ("images", "models/9001", "me"):
             response = get(server, path)

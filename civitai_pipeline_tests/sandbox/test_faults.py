@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def server() -> Iterator[Sandbox]:
 
 def faulty(server: Sandbox, fault: Fault | str) -> requests.Response:
     server.faults.set([FaultRule(fault, nth=1)])
-    return get(server, **PARAMS)
+    return get(server, "images", **PARAMS)
 
 
 @pytest.mark.parametrize(
@@ -64,16 +65,16 @@ def faulty(server: Sandbox, fault: Fault | str) -> requests.Response:
         ("region_blocked", 451, "REGION_BLOCKED"),
     ],
 )
-def test_answers_with_the_wrong_thing(server: Sandbox, fault: Fault | str, status: int, text: str):
+def test_answers_with_the_wrong_thing(server: Sandbox, fault: Fault | str, status: int, text: str) -> None:
     response = faulty(server, fault)
     assert response.status_code == status
     assert text in response.content.decode()
-    assert get(server, **PARAMS).status_code == 200
+    assert get(server, "images", **PARAMS).status_code == 200
     assert [request.fault for request in server.requests] == [fault if isinstance(fault, str) else fault.name, None]
     assert [request.status for request in server.requests] == [status, 200]
 
 
-def test_retry_after(server: Sandbox):
+def test_retry_after(server: Sandbox) -> None:
     assert "Retry-After" not in faulty(server, "rate_limited").headers
     assert "Retry-After" not in faulty(server, "paging_cap").headers
     assert faulty(server, Fault("rate_limited", retry_after=7)).headers["Retry-After"] == "7"
@@ -86,20 +87,20 @@ def test_retry_after(server: Sandbox):
     assert 55 < parsedate_to_datetime(date).timestamp() - time.time() < 65
 
 
-def test_redirect_points_where_it_is_told(server: Sandbox):
+def test_redirect_points_where_it_is_told(server: Sandbox) -> None:
     response = faulty(server, Fault("redirect_elsewhere", location="http://127.0.0.2:1/x"))
     assert response.headers["Location"] == "http://127.0.0.2:1/x"
 
 
 @pytest.mark.parametrize("name", ["cut_json", "invalid_json"])
-def test_bodies_that_are_no_json(server: Sandbox, name: str):
+def test_bodies_that_are_no_json(server: Sandbox, name: str) -> None:
     response = faulty(server, name)
     assert response.status_code == 200
     with pytest.raises(ValueError, match=r"Expecting|Unterminated|Extra"):
         json.loads(response.content)
 
 
-def test_bodies_of_another_shape(server: Sandbox):
+def test_bodies_of_another_shape(server: Sandbox) -> None:
     true = page(server, **PARAMS)
     assert faulty(server, "wrong_shape_items_missing").json() == {"metadata": true["metadata"]}
     assert faulty(server, "wrong_shape_items_not_list").json()["items"] == {"0": true["items"]}
@@ -107,7 +108,7 @@ def test_bodies_of_another_shape(server: Sandbox):
     assert faulty(server, "wrong_shape_top_level_list").json() == true["items"]
 
 
-def test_pages_that_are_not_the_ones_asked_for(server: Sandbox):
+def test_pages_that_are_not_the_ones_asked_for(server: Sandbox) -> None:
     first = page(server, **PARAMS)
     cursor = first["metadata"]["nextCursor"]
     second = {**PARAMS, "cursor": cursor}
@@ -135,13 +136,13 @@ def test_pages_that_are_not_the_ones_asked_for(server: Sandbox):
         ("truncated", requests.exceptions.ChunkedEncodingError),
     ],
 )
-def test_connections_that_break(server: Sandbox, name: str, error: type[Exception]):
+def test_connections_that_break(server: Sandbox, name: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         faulty(server, name)
-    assert get(server, **PARAMS).status_code == 200
+    assert get(server, "images", **PARAMS).status_code == 200
 
 
-def test_a_reset_is_a_reset_and_a_truncation_is_an_end(server: Sandbox):
+def test_a_reset_is_a_reset_and_a_truncation_is_an_end(server: Sandbox) -> None:
     request = b"GET /api/v1/images HTTP/1.1\r\nHost: x\r\n\r\n"
     server.faults.set([FaultRule("reset_before")])
     with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
@@ -157,14 +158,14 @@ def test_a_reset_is_a_reset_and_a_truncation_is_an_end(server: Sandbox):
     json.loads(body)
 
 
-def test_a_slow_answer_drips(server: Sandbox):
+def test_a_slow_answer_drips(server: Sandbox) -> None:
     began = time.monotonic()
     response = faulty(server, Fault("slow", seconds=0.4))
     assert time.monotonic() - began > 0.3
     assert ids(response.json()) == list(range(1, 11))
 
 
-def test_a_stall_ends_with_the_client_the_time_or_the_server(server: Sandbox):
+def test_a_stall_ends_with_the_client_the_time_or_the_server(server: Sandbox) -> None:
     server.faults.set([FaultRule(Fault("stall", seconds=60))])
     with pytest.raises(requests.exceptions.ReadTimeout):
         requests.get(f"{server.url}/api/v1/images", timeout=0.2)
@@ -175,7 +176,7 @@ def test_a_stall_ends_with_the_client_the_time_or_the_server(server: Sandbox):
     assert 0.15 < time.monotonic() - began < 2
 
 
-def test_an_oversized_answer_goes_on_and_on(server: Sandbox):
+def test_an_oversized_answer_goes_on_and_on(server: Sandbox) -> None:
     server.faults.set([FaultRule(Fault("oversized", size=3_000_000))])
     with requests.get(f"{server.url}/api/v1/images", stream=True, timeout=TIMEOUT_S) as response:
         assert "Content-Length" not in response.headers
@@ -186,20 +187,18 @@ def test_an_oversized_answer_goes_on_and_on(server: Sandbox):
 
 
 @pytest.mark.parametrize("name", FAULT_NAMES)
-def test_every_fault_leaves_the_server_in_order(name: str):
+def test_every_fault_leaves_the_server_in_order(name: str) -> None:
     world = World.from_items([item(n) for n in range(1, 31)])
     rules = [FaultRule(Fault(name, seconds=0.05, size=200_000), nth=2)]
     with Sandbox(world, faults=FaultSchedule(rules)) as server:
         page(server, **PARAMS)
-        try:
-            get(server, **PARAMS, cursor="10|1")
-        except requests.exceptions.RequestException:
-            pass
+        with suppress(requests.exceptions.RequestException):
+            get(server, "images", **PARAMS, cursor="10|1")
         assert ids(*pages(server, **PARAMS)) == list(range(1, 31))
         assert [request.fault for request in server.requests][:3] == [None, name, None]
 
 
-def test_the_newer_error_style(server: Sandbox):
+def test_the_newer_error_style(server: Sandbox) -> None:
     with Sandbox(server.world, SandboxOptions(error_style="newer")) as newer:
         assert faulty(newer, "server_error").json() == {"message": "Something went wrong"}
         assert set(faulty(newer, "busy").json()) == {"error"}
@@ -212,7 +211,7 @@ def fired(schedule: FaultSchedule, count: int, endpoint: str = "images", cursor:
     return [n for n in range(1, count + 1) if schedule.next(endpoint, cursor)]
 
 
-def test_which_requests_a_rule_takes():
+def test_which_requests_a_rule_takes() -> None:
     assert fired(FaultSchedule([FaultRule("busy", nth=3)]), 6) == [3]
     assert fired(FaultSchedule([FaultRule("busy", nth={2, 5})]), 6) == [2, 5]
     assert fired(FaultSchedule([FaultRule("busy", every=3)]), 9) == [3, 6, 9]
@@ -224,31 +223,31 @@ def test_which_requests_a_rule_takes():
     assert fired(FaultSchedule([FaultRule("busy", cursor="10|1")]), 3) == []
 
 
-def test_chances_are_the_same_for_a_seed():
+def test_chances_are_the_same_for_a_seed() -> None:
     draws = [fired(FaultSchedule([FaultRule("busy", probability=0.3, seed=seed)]), 200) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
     assert 30 < len(draws[0]) < 90
 
 
-def test_the_first_rule_that_fires_decides_and_all_count():
+def test_the_first_rule_that_fires_decides_and_all_count() -> None:
     schedule = FaultSchedule([FaultRule("busy", nth=1), FaultRule("server_error", nth=[1, 2])])
     faults = [schedule.next("images") for _ in range(3)]
     assert [fault.name if fault else None for fault in faults] == ["busy", "server_error", None]
 
 
-def test_rules_count_by_endpoint_over_http(server: Sandbox):
+def test_rules_count_by_endpoint_over_http(server: Sandbox) -> None:
     server.faults.set([{"fault": "not_found", "on": "model-versions", "nth": 1}])
-    assert get(server, **PARAMS).status_code == 200
+    assert get(server, "images", **PARAMS).status_code == 200
     assert get(server, "model-versions/910011").status_code == 404
     assert get(server, "model-versions/910011").status_code == 200
     server.faults.add("busy", nth=1)
-    assert get(server, **PARAMS).status_code == 503
+    assert get(server, "images", **PARAMS).status_code == 503
     server.faults.add("busy")
     server.faults.clear()
-    assert get(server, **PARAMS).status_code == 200
+    assert get(server, "images", **PARAMS).status_code == 200
 
 
-def test_a_schedule_in_a_file(tmp_path: Path):
+def test_a_schedule_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "faults.json"
     path.write_text('[{"fault": "rate_limited", "nth": [1, 2], "retry_after": 3, "html": true}]')
     fault = FaultSchedule.from_json(path).next("images")
@@ -270,7 +269,7 @@ def test_a_schedule_in_a_file(tmp_path: Path):
         ('[{"fault": "busy", "on": "pictures"}]', "'on' cannot be 'pictures'"),
     ],
 )
-def test_a_bad_schedule_is_named(tmp_path: Path, text: str, complaint: str):
+def test_a_bad_schedule_is_named(tmp_path: Path, text: str, complaint: str) -> None:
     path = tmp_path / "faults.json"
     path.write_text(text)
     with pytest.raises(SandboxError, match=complaint) as caught:
@@ -279,6 +278,6 @@ def test_a_bad_schedule_is_named(tmp_path: Path, text: str, complaint: str):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_schedule_is_named(tmp_path: Path):
+def test_a_missing_schedule_is_named(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match=r"cannot read the fault schedule .*none\.json"):
         FaultSchedule.from_json(tmp_path / "none.json")

@@ -46,7 +46,7 @@ def issues(response: requests.Response) -> list[dict[str, object]]:
         ("username", "not-a-name", "invalid_format", "Invalid string"),
     ],
 )
-def test_a_bad_value_is_a_zod_400(server: Sandbox, name: str, value: str, code: str, message: str):
+def test_a_bad_value_is_a_zod_400(server: Sandbox, name: str, value: str, code: str, message: str) -> None:
     (issue,) = issues(get(server, **{name: value}))
     assert issue["code"] == code
     assert issue["path"] == [name]
@@ -54,12 +54,12 @@ def test_a_bad_value_is_a_zod_400(server: Sandbox, name: str, value: str, code: 
 
 
 @pytest.mark.parametrize("name", ["limit", "sort", "cursor", "withMeta", "username", "nsfw"])
-def test_a_repeated_scalar_is_a_400(server: Sandbox, name: str):
+def test_a_repeated_scalar_is_a_400(server: Sandbox, name: str) -> None:
     response = requests.get(f"{server.url}/api/v1/images?{name}=1&{name}=2", timeout=TIMEOUT_S)
     assert [issue["path"] for issue in issues(response)] == [[name]]
 
 
-def test_all_failing_fields_are_listed(server: Sandbox):
+def test_all_failing_fields_are_listed(server: Sandbox) -> None:
     found = issues(get(server, limit=500, sort="x", withMeta="x"))
     assert [issue["path"] for issue in found] == [["limit"], ["sort"], ["withMeta"]]
     assert found[0]["maximum"] == 200
@@ -67,12 +67,12 @@ def test_all_failing_fields_are_listed(server: Sandbox):
 
 @pytest.mark.parametrize("yes", ["true", "1", "yes", "on", "Y", "ENABLED"])
 @pytest.mark.parametrize("no", ["false", "0", "no", "OFF", "n", "disabled"])
-def test_boolean_vocabulary(server: Sandbox, yes: str, no: str):
+def test_boolean_vocabulary(server: Sandbox, yes: str, no: str) -> None:
     body = get(server, modelVersionId=910011, limit=50, withMeta=yes, flatMeta=no).json()
     assert all("id" in entry["meta"] for entry in body["items"])
 
 
-def test_unknown_parameters_are_dropped(server: Sandbox):
+def test_unknown_parameters_are_dropped(server: Sandbox) -> None:
     assert get(server, modelVersionId=910011, limit=1, whatever="x").status_code == 200
 
 
@@ -90,5 +90,5 @@ def test_unknown_parameters_are_dropped(server: Sandbox):
         ("5a", None),
     ],
 )
-def test_numbers_are_read_as_javascript_reads_them(text: str, number: float | None):
+def test_numbers_are_read_as_javascript_reads_them(text: str, number: float | None) -> None:
     assert js_number(text) == number

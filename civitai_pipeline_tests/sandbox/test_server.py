@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,10 @@ from civitai_pipeline.sandbox import DEMO_VERSIONS, Fault, FaultRule, Sandbox, S
 from .client import TIMEOUT_S, get, ids, item, page, pages
 
 
-def test_a_connection_is_kept_alive_also_after_errors_and_bodies(server: Sandbox):
+def test_a_connection_is_kept_alive_also_after_errors_and_bodies(server: Sandbox) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_S)
     connection.connect()
-    socket = connection.sock
+    kept = connection.sock
     for method, path, body in (
         ("GET", "/api/v1/images?limit=1", None),
         ("POST", "/api/v1/model-versions/910011", b"x" * 100),
@@ -28,11 +29,11 @@ def test_a_connection_is_kept_alive_also_after_errors_and_bodies(server: Sandbox
     ):
         connection.request(method, path, body)
         connection.getresponse().read()
-        assert connection.sock is socket
+        assert connection.sock is kept
     connection.close()
 
 
-def test_requests_are_recorded_in_order(world: World):
+def test_requests_are_recorded_in_order(world: World) -> None:
     with Sandbox(world) as server:
         requests.get(f"{server.url}/api/v1/images?limit=1&x=&x=2", headers={"X-Test": "yes"}, timeout=TIMEOUT_S)
         get(server, "model-versions/1")
@@ -47,7 +48,7 @@ def test_requests_are_recorded_in_order(world: World):
         assert server.requests == []
 
 
-def test_the_edge_cache_serves_the_same_url_again():
+def test_the_edge_cache_serves_the_same_url_again() -> None:
     world = World.from_items([item(1)])
     with Sandbox(world, SandboxOptions(edge_cache_s=0.5)) as server:
         page(server, modelVersionId=910011)
@@ -60,14 +61,14 @@ def test_the_edge_cache_serves_the_same_url_again():
         assert sorted(ids(page(server, modelVersionId=910011))) == [1, 2]
 
 
-def test_latency(world: World):
+def test_latency(world: World) -> None:
     with Sandbox(world, SandboxOptions(latency_s=0.2)) as server:
         began = time.monotonic()
         page(server, limit=1)
         assert time.monotonic() - began >= 0.2
 
 
-def test_many_clients_while_the_world_changes():
+def test_many_clients_while_the_world_changes() -> None:
     world = World.synthetic(seed=9, images=600)
     expected = world.image_ids(DEMO_VERSIONS[0])
     with Sandbox(world) as server:
@@ -100,7 +101,7 @@ def test_many_clients_while_the_world_changes():
         assert all(request.status == 200 for request in server.requests)
 
 
-def test_stopping_is_quick_even_in_the_middle(world: World):
+def test_stopping_is_quick_even_in_the_middle(world: World) -> None:
     server = Sandbox(world).start()
     server.faults.set([FaultRule(Fault("stall", seconds=60))])
     failed = threading.Event()
@@ -125,7 +126,16 @@ def test_stopping_is_quick_even_in_the_middle(world: World):
         get(server)
 
 
-def test_it_starts_again_on_its_port(world: World):
+def test_stopping_closes_idle_connections(world: World) -> None:
+    server = Sandbox(world).start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
+        connection.sendall(b"OPTIONS /api/v1/images HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+        server.stop()
+        assert connection.recv(1) == b""
+
+
+def test_it_starts_again_on_its_port(world: World) -> None:
     server = Sandbox(world).start()
     url = server.url
     server.stop()
@@ -135,12 +145,12 @@ def test_it_starts_again_on_its_port(world: World):
     server.stop()
 
 
-def test_a_taken_port_is_named(server: Sandbox):
+def test_a_taken_port_is_named(server: Sandbox) -> None:
     with pytest.raises(SandboxError, match=f"port {server.port} is taken"):
         Sandbox(server.world, port=server.port).start()
 
 
-def test_it_is_fast_enough_for_benchmarks(server: Sandbox):
+def test_it_is_fast_enough_for_benchmarks(server: Sandbox) -> None:
     page(server, modelVersionId=DEMO_VERSIONS[0], limit=200, withMeta="true")
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_S)
     began = time.monotonic()

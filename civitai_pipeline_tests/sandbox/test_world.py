@@ -31,24 +31,28 @@ def full() -> World:
     return World.synthetic()
 
 
-def test_a_seed_gives_the_same_world_byte_for_byte():
+def test_a_seed_gives_the_same_world_byte_for_byte() -> None:
     first, again, other = (World.synthetic(seed=seed, images=300) for seed in (5, 5, 6))
     assert raw_bytes(first) == raw_bytes(again) != raw_bytes(other)
     assert first.add_images(910011, 3) == again.add_images(910011, 3)
     assert raw_bytes(first) == raw_bytes(again)
 
 
-def test_the_default_world_is_quick_and_of_the_promised_size():
+def test_the_default_world_is_quick_and_of_the_promised_size() -> None:
     began = time.monotonic()
     world = World.synthetic()
     assert time.monotonic() - began < 4
     counts = world.summary()
     assert len(world.images) == 4000
-    assert [counts[version] // 100 for version in DEMO_VERSIONS] == [22, 13, 5]
+    first, second, third = (counts[version] for version in DEMO_VERSIONS)
+    # Images posted to two galleries come on top of 2200 and 1300.
+    assert 2200 < first < 2350
+    assert 1300 < second < 1450
+    assert third == 500
     assert counts[910013] == 0
 
 
-def test_the_share_without_a_usable_prompt(full: World):
+def test_the_share_without_a_usable_prompt(full: World) -> None:
     unusable = 0
     for image in full.images:
         entry = image.item()
@@ -57,7 +61,7 @@ def test_the_share_without_a_usable_prompt(full: World):
     assert 0.11 < unusable / len(full.images) < 0.16
 
 
-def test_every_kind_of_metadata_is_there(full: World):
+def test_every_kind_of_metadata_is_there(full: World) -> None:
     metas = [entry["meta"] for entry in items_of(full)]
     found = [meta for meta in metas if meta]
     assert None in metas
@@ -83,7 +87,7 @@ def test_every_kind_of_metadata_is_there(full: World):
     assert any(image.meta_hidden for image in full.images)
 
 
-def test_a_checkpoint_resource_names_the_version(full: World):
+def test_a_checkpoint_resource_names_the_version(full: World) -> None:
     for image in full.images:
         entry = image.item()
         meta = entry["meta"] if isinstance(entry, dict) else None
@@ -92,7 +96,7 @@ def test_a_checkpoint_resource_names_the_version(full: World):
                 assert resource["modelVersionId"] == image.versions[0]
 
 
-def test_prompts_vary_repeat_and_nearly_repeat(full: World):
+def test_prompts_vary_repeat_and_nearly_repeat(full: World) -> None:
     prompts = [
         entry["meta"]["prompt"] for entry in items_of(full) if entry["meta"] and entry["meta"].get("prompt", "").strip()
     ]
@@ -104,14 +108,14 @@ def test_prompts_vary_repeat_and_nearly_repeat(full: World):
     text = "\n".join(prompts)
     for sign in ("<lora:", ":1.2)", "[", "BREAK", "\\(", "_", "masterpiece", "A photo of"):
         assert sign in text
-    for first, last in (("぀", "ヿ"), ("一", "鿿"), ("가", "힣"), ("؀", "ۿ"), ("А", "я"), ("🌊", "🚲")):
+    for first, last in (("぀", "ヿ"), ("一", "鿿"), ("가", "힣"), ("؀", "ۿ"), ("\u0410", "\u044f"), ("🌊", "🚲")):
         assert any(first <= letter <= last for letter in text)
     lengths = [len(prompt) for prompt in prompts]
     assert min(lengths) < 12
     assert max(lengths) > 3000
 
 
-def test_authors_engagement_and_oddities(full: World):
+def test_authors_engagement_and_oddities(full: World) -> None:
     entries = items_of(full)
     authors = Counter(entry["username"] for entry in entries)
     assert authors.most_common(1)[0][1] > 100
@@ -140,7 +144,7 @@ def test_authors_engagement_and_oddities(full: World):
 # -- items and files
 
 
-def test_items_are_served_exactly_as_given():
+def test_items_are_served_exactly_as_given() -> None:
     odd: list[object] = [
         item(9), item(3), 7, None, "text", [], {}, {"id": "x"}, item(5, meta=5), {**item(6), "browsingLevel": "PG"},
         item(9), {"id": 12, "meta": {"prompt": "a\ud800b", "seed": 2**70}},
@@ -152,7 +156,7 @@ def test_items_are_served_exactly_as_given():
         assert get(server, "model-versions/77").json()["modelId"] == 66
 
 
-def test_a_file_of_items(tmp_path: Path):
+def test_a_file_of_items(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     lines = [
         item(2, createdAt="2026-01-02T00:00:00.000Z", modelVersionIds=[501, 502]),
@@ -193,7 +197,7 @@ def test_a_file_of_items(tmp_path: Path):
         ('{"id": 1, "modelVersionIds": [5], "createdAt": "2026-01-01T00:00:00Z"}', "there is no 'meta'"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str):
+def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:
     path = tmp_path / "items.jsonl"
     path.write_text(json.dumps(item(1)) + "\n" + line + "\n")
     with pytest.raises(SandboxError, match=complaint) as caught:
@@ -201,7 +205,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str):
     assert str(caught.value).startswith(f"{path}, line 2: ")
 
 
-def test_an_unreadable_file_is_named(tmp_path: Path):
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="cannot read"):
         World.from_jsonl(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
@@ -215,7 +219,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path):
 # -- changes
 
 
-def test_a_world_changes_while_it_is_served():
+def test_a_world_changes_while_it_is_served() -> None:
     world = World.synthetic(images=200)
     with Sandbox(world) as server:
         before = ids(*pages(server, modelVersionId=910013, limit=50, browsingLevel=31))
@@ -236,13 +240,18 @@ def test_a_world_changes_while_it_is_served():
             world.delete_image(added[0])
 
 
-def test_a_world_without_a_maker_repeats_its_items():
+def test_a_world_without_a_maker_repeats_its_items() -> None:
     world = World.from_items([item(4), item(8)])
     assert world.add_images(910011, 2) == [9, 10]
     assert world.image_ids(910011) == [4, 8, 9, 10]
+    lora = World.synthetic(images=100)
+    (added,) = lora.add_images(700101, 1)
+    assert [image.id for image in lora.gallery(700101)][-1] == added
+    with pytest.raises(KeyError):
+        world.add_images(5, 1)
 
 
-def test_a_new_image_appears_at_the_next_snap():
+def test_a_new_image_appears_at_the_next_snap() -> None:
     world = World.from_items([item(1)])
     with Sandbox(world, SandboxOptions(published_snap_s=1.0)) as server:
         time.sleep(1.05 - time.time() % 1.0)

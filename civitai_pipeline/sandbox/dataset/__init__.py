@@ -8,6 +8,7 @@ from __future__ import annotations
 from random import Random
 
 from civitai_pipeline.sandbox.dataset.maker import ImageMaker
+from civitai_pipeline.sandbox.dataset.metadata import chance
 from civitai_pipeline.sandbox.dataset.models import (
     AGES_DAYS,
     DEMO_VERSIONS,
@@ -54,7 +55,7 @@ def _arrivals(random: Random, images: int, end_ms: int) -> list[tuple[int, int, 
     moments.sort()
     # A few images share their millisecond: ties are part of the API.
     moments = [
-        (moments[n - 1][0] if n and random.random() < 0.002 else at_ms, version)  # noqa: PLR2004 - a share
+        (moments[n - 1][0] if n and chance(random, 0.002) else at_ms, version)
         for n, (at_ms, version) in enumerate(moments)
     ]
     arrivals = []

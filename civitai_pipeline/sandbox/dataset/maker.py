@@ -24,6 +24,10 @@ _PROLIFIC_AUTHORS = 45
 # Prompts a new image may repeat: the recent ones, as authors do.
 _REMEMBERED_PROMPTS = 5000
 _OVERSIZED_BYTES = 300_000
+# Rare, and yet in every dataset of a thousand images.
+_OVERSIZED_EVERY, _OVERSIZED_FIRST = 1500, 700
+# Which gallery an image is also posted to, where it is posted to two; 910011 for the others.
+_ALSO_LISTED = {910011: 910012}
 _TAGS = (
     (4, "landscape"), (5, "portrait"), (81, "animal"), (172, "food"), (292, "city"), (414, "night"), (1445, "fantasy"),
     (2309, "robot"), (3060, "watercolor"), (4115, "photography"), (5133, "woman"), (5232, "man"), (6594, "outdoors"),
@@ -51,6 +55,10 @@ class ImageMaker:
         self._generator_shares = [share for _, share in GENERATORS.values()]
         self._post = 16_000_000
         self._made = 0
+
+    def makes(self, version_id: int) -> bool:
+        """Whether images of this version can be composed: it has to be one of the checkpoints."""
+        return version_id in CHECKPOINTS
 
     def image(self, image_id: int, version_id: int, at_ms: int) -> Image:
         """A new image of a version.
@@ -135,7 +143,7 @@ class ImageMaker:
             del meta["prompt"]
         elif flaw == "blank":
             meta["prompt"] = random.choice(("", " ", "\n", "   \t"))
-        if self._made % 1500 == 700:  # noqa: PLR2004 - rare, and never left out of a few thousand images
+        if self._made % _OVERSIZED_EVERY == _OVERSIZED_FIRST:
             meta["comfy"] = '{"prompt": {}, "workflow": {"note": "' + "layer " * (_OVERSIZED_BYTES // 6) + '"}}'
         return meta
 
@@ -174,7 +182,7 @@ class ImageMaker:
         random = self.random
         linked = [version_id]
         if chance(random, 0.045):
-            linked.append(910011 if version_id != 910011 else 910012)  # noqa: PLR2004 - the version before or after
+            linked.append(_ALSO_LISTED.get(version_id, 910011))
         galleries = tuple(linked + loras)
         detected = [*linked, *loras]
         if chance(random, 0.09):

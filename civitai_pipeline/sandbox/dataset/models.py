@@ -59,6 +59,7 @@ def versions(end_ms: int) -> list[Version]:
         end_ms: The dataset's last day.
     """
     names = {910011: "v1.0", 910012: "v2.0", 910013: "v3 preview", 920021: "v1.0"}
+    words = {9002: ("meridian style",)}
     bases = {9001: "SDXL 1.0", 9002: "Illustrious"}
     made = [
         Version(
@@ -67,7 +68,7 @@ def versions(end_ms: int) -> list[Version]:
             name=names[version_id],
             base_model=bases[checkpoint.model_id],
             created_ms=end_ms - AGES_DAYS[version_id] * _DAY_MS,
-            trained_words=("meridian style",) if checkpoint.model_id == 9002 else (),  # noqa: PLR2004 - Meridian Anime
+            trained_words=words.get(checkpoint.model_id, ()),
             files=_files(checkpoint),
             level=1 if version_id == EMPTY_VERSION else 7,
         )

@@ -20,6 +20,9 @@ _LORAS = (
     "lantern_glow", "inkwash_v2", "PaperFold-XL", "tidal_glass", "moss_knit", "green_vale_ill", "clockwork_detail",
     "NightTram", "salt film grain", "felt_world_v1.1", "add_more_detail", "soft_backlight",
 )  # fmt: skip
+# Fewer parts than this and swapping one would leave another prompt.
+_ENOUGH_TAGS = 3
+_STRESS = ("{}", "({}:{weight})", "(({}))", "[{}]")
 _EMBEDDINGS = ("easy_harbor", "bad_lamp_v2", "neg-quiet")
 
 
@@ -83,22 +86,24 @@ class PromptWriter:
 
     def same_text(self, prompt: str) -> str:
         """Another spelling that normalises to the same prompt: case, spaces, weights, LoRA tags."""
-        kind = self.random.randrange(5)
         parts = prompt.split(", ")
-        if kind == 0:
-            return prompt.upper() if self._chance(0.3) else prompt.capitalize()
-        if kind == 1:
-            return prompt.replace(", ", " ,  ") + "  "
-        if kind == 2 and parts[0].isascii() and "(" not in prompt and "<" not in parts[0]:  # noqa: PLR2004 - the third of five ways
-            parts[0] = f"({parts[0]}:{self.random.choice(('1.1', '1.2', '1.35'))})"
-            return ", ".join(parts)
-        if kind == 3:  # noqa: PLR2004 - the fourth of five ways
-            return f"{prompt} {self.lora_tag()}"
-        return prompt.replace(" ", "\n", 1) if self._chance(0.3) else f" {prompt}"
+        plain = parts[0].isascii() and "(" not in prompt and "<" not in parts[0]
+        match self.random.choice(("case", "spaces", "weight" if plain else "spaces", "lora", "white space")):
+            case "case":
+                return prompt.upper() if self._chance(0.3) else prompt.capitalize()
+            case "spaces":
+                return prompt.replace(", ", " ,  ") + "  "
+            case "weight":
+                parts[0] = f"({parts[0]}:{self.random.choice(('1.1', '1.2', '1.35'))})"
+                return ", ".join(parts)
+            case "lora":
+                return f"{prompt} {self.lora_tag()}"
+            case _:
+                return prompt.replace(" ", "\n", 1) if self._chance(0.3) else f" {prompt}"
 
     def near_text(self, prompt: str) -> str:
         """The prompt with a word or two changed: a near duplicate."""
-        separator = ", " if prompt.count(", ") >= 3 else " "  # noqa: PLR2004 - enough parts for one to be swapped
+        separator = ", " if prompt.count(", ") >= _ENOUGH_TAGS else " "
         parts = prompt.split(separator)
         where = self.random.randrange(len(parts))
         group = self.random.choice(("lighting", "mood", "color", "weather"))
@@ -156,15 +161,8 @@ class PromptWriter:
     def _weighted_tags(self) -> str:
         parts = []
         for part in self._tags().split(", "):
-            draw = self.random.random()
-            if draw < 0.16:  # noqa: PLR2004 - shares of the ways to stress a word
-                parts.append(f"({part}:{self.random.choice(('0.8', '1.1', '1.2', '1.3', '1.45'))})")
-            elif draw < 0.2:  # noqa: PLR2004
-                parts.append(f"(({part}))")
-            elif draw < 0.24:  # noqa: PLR2004
-                parts.append(f"[{part}]")
-            else:
-                parts.append(part)
+            weight = self.random.choice(("0.8", "1.1", "1.2", "1.3", "1.45"))
+            parts.append(self.random.choices(_STRESS, (76, 16, 4, 4))[0].format(part, weight=weight))
         if self._chance(0.1):
             parts.append(f"[{self._one('color')}:{self._one('color')}:0.4]")
         return ", ".join(parts)

@@ -33,10 +33,10 @@ _NOTE = """
 The Dagster UI opens at http://{host}:{port}
 
 What to click first:
-  1. Jobs > collect > Launchpad: choose a partition, which is the id of a model version{hint}.
-     There is none yet? "Add a partition" beside the field makes one.
-  2. Launch run, and watch the log: one line per landed page.
-  3. Assets > image_pages: the run summary and the checks. version_report says where its HTML page is.
+  1. Jobs > collect > Materialize all > Add a partition: the id of a model version{hint}.
+     It is the number after modelVersionId= in the address of the model's page.
+  2. Launch 1 run, then Runs > its id: the log says a line per landed page.
+  3. Catalog > image_pages: the run summary and the checks. version_report says where its HTML page is.
 
 The lake: {lake}
 Ctrl-C stops everything.

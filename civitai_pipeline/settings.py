@@ -23,6 +23,8 @@ DEFAULT_LAKE = "data"
 DEFAULT_DAGSTER_HOME = ".dagster"
 # Five bits: PG, PG-13, R, X, XXX. The API strips anything above, so asking for it would lie.
 ALL_BROWSING_LEVELS = 31
+# Clocks and sockets overflow far beyond it.
+MAX_SECONDS = 86_400.0
 
 
 class SettingsError(ValueError):
@@ -72,7 +74,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         base_url=base_url,
         api_key=api_key,
         lake=_text(env, "CIVITAI_LAKE") or DEFAULT_LAKE,
-        dagster_home=Path(_text(env, "DAGSTER_HOME") or DEFAULT_DAGSTER_HOME).expanduser().resolve(),
+        dagster_home=_folder(env, "DAGSTER_HOME", DEFAULT_DAGSTER_HOME),
         min_request_interval=_seconds(env, "CIVITAI_MIN_REQUEST_INTERVAL", 1.0, zero_is_legal=True),
         timeout=_seconds(env, "CIVITAI_TIMEOUT", 60.0),
         retry_budget=_seconds(env, "CIVITAI_RETRY_BUDGET", 120.0, zero_is_legal=True),
@@ -86,6 +88,8 @@ def _text(env: Mapping[str, str], name: str) -> str | None:
 
 def _base_url(text: str) -> str:
     problem = f"CIVITAI_BASE_URL must be an http or https address like {DEFAULT_BASE_URL}"
+    if not text.isprintable() or " " in text:
+        raise SettingsError(f"{problem}, without spaces")
     try:
         parts = urlsplit(text)
         _ = parts.port
@@ -93,7 +97,10 @@ def _base_url(text: str) -> str:
         raise SettingsError(problem) from None
     if parts.username is not None or parts.password is not None:
         raise SettingsError("CIVITAI_BASE_URL must not hold a user name or password; the key goes in CIVITAI_API_KEY")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    if "?" in text or "#" in text:
+        # Not repeated in the message: it may hold a key.
+        raise SettingsError(f"{problem}, without anything after ? or #")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise SettingsError(f"{problem}, not {text!r}")
     return text.rstrip("/")
 
@@ -116,17 +123,24 @@ def _seconds(env: Mapping[str, str], name: str, default: float, *, zero_is_legal
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero_is_legal):
+    if not 0 <= value <= MAX_SECONDS or (value == 0 and not zero_is_legal):
         least = "0 or more" if zero_is_legal else "more than 0"
-        raise SettingsError(f"{name} must be a number of seconds, {least}, not {text!r}")
+        raise SettingsError(f"{name} must be a number of seconds, {least} and at most a day, not {text!r}")
     return value
+
+
+def _folder(env: Mapping[str, str], name: str, default: str) -> Path:
+    try:
+        return Path(_text(env, name) or default).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise SettingsError(f"{name} cannot be a folder: {error}") from error
 
 
 def _browsing_level(env: Mapping[str, str], name: str) -> int:
     text = _text(env, name)
     if text is None:
         return 1
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= ALL_BROWSING_LEVELS:
+    if text not in map(str, range(1, ALL_BROWSING_LEVELS + 1)):
         raise SettingsError(
             f"{name} must be a sum of 1 (PG), 2 (PG-13), 4 (R), 8 (X), 16 (XXX), from 1 to 31, not {text!r}"
         )

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 import requests
+import urllib3
 from requests.auth import AuthBase
 from requests.structures import CaseInsensitiveDict
 
@@ -38,12 +40,14 @@ MAX_READ_TIMEOUTS = 5
 # 200 items with a ComfyUI graph of 1 MB each are the worst that the API can honestly send.
 MAX_BODY_BYTES = 256 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
-CHUNK_BYTES = 256 * 2**10
+CHUNK_BYTES = 64 * 2**10
 MAX_REDIRECTS = 3
 # The API's own edge cache answers the same URL for this long, so asking again sooner brings nothing.
 LOOKUP_TTL_S = 300.0
 FAILED_LOOKUP_TTL_S = 30.0
 REDACTED = "[redacted]"
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass
@@ -90,6 +94,13 @@ class _KeyAuth(AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    """Keeps ``requests`` from looking into redirects, for which it would read their bodies without any bound."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - a method of requests
+        return None
+
+
 class CivitaiClient:
     """A client of one CivitAI host.
 
@@ -129,8 +140,12 @@ class CivitaiClient:
         self._last_start = float("-inf")
         self._lookups: dict[int, tuple[float, ModelVersion | ApiFailure]] = {}
         self.usage = Usage()
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.auth = _KeyAuth(self._api_key)
+        # Servers echo addresses, in which a key with odd characters is spelled otherwise.
+        self._key_spellings = (
+            tuple(dict.fromkeys((api_key, quote(api_key, ""), quote_plus(api_key)))) if api_key else ()
+        )
         self._session.headers["Accept"] = "application/json"
         self._session.headers["User-Agent"] = "civitai-pipeline"
         # A proxy named in the environment would see the key of a plain-http request to this machine.
@@ -201,6 +216,7 @@ class CivitaiClient:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _get_once(self, url: str, params: dict[str, str]) -> _Answer:
+        sent_cursor = "cursor" in params
         for _ in range(MAX_REDIRECTS + 1):
             self._keep_distance()
             self.usage.requests += 1
@@ -208,7 +224,7 @@ class CivitaiClient:
             response = self._send(url, params)
             with response:
                 if not response.is_redirect:
-                    return self._read(response, started, sent_cursor="cursor" in params)
+                    return self._read(response, started, sent_cursor=sent_cursor)
                 # The address of a redirect carries its own query.
                 url, params = self._redirect_target(response), {}
         raise ApiFailure(FailureKind.REDIRECTED, "the API redirects in circles; check CIVITAI_BASE_URL")
@@ -232,20 +248,23 @@ class CivitaiClient:
             raise self._transport_failure(error) from None
 
     def _redirect_target(self, response: requests.Response) -> str:
-        target = urljoin(response.url, response.headers["Location"])
-        here, there = urlsplit(self._base_url), urlsplit(target)
-        same_origin = (here.scheme, here.hostname, here.port) == (there.scheme, there.hostname, there.port)
-        upgraded = (there.scheme, there.hostname, there.port, here.port) == (
-            "https",
-            here.hostname,
-            None,
-            None,
-        )
-        if not same_origin and not upgraded:
+        try:
+            target = urljoin(response.url, response.headers["Location"])
+            there = _origin(target)
+        except ValueError:
+            raise ApiFailure(
+                FailureKind.REDIRECTED,
+                "the API redirects to something that is no address; check CIVITAI_BASE_URL",
+                status=response.status_code,
+            ) from None
+        here = _origin(self._base_url)
+        upgraded = here == ("http", there[1], 80) and there == ("https", here[1], 443)
+        if there != here and not upgraded:
+            host = urlsplit(target).netloc.rpartition("@")[2]
             raise ApiFailure(
                 FailureKind.REDIRECTED,
                 self._redact(
-                    f"the API redirects to another host, {there.scheme}://{there.netloc.rpartition('@')[2]}, "
+                    f"the API redirects to another host, {there[0]}://{host}, "
                     "which was not asked; set CIVITAI_BASE_URL if it has moved there"
                 ),
                 status=response.status_code,
@@ -257,14 +276,13 @@ class CivitaiClient:
         raw = self._read_body(response, started, self._max_body_bytes if ok else MAX_ERROR_BYTES, cut=not ok)
         now = datetime.now(UTC)
         if not ok:
-            # Redacted before it is cut to length, so that no half of a key can remain.
-            body = self._redact(raw.decode("utf-8", "replace")).encode("utf-8", "replace")
             raise classify_status(
                 response.status_code,
                 CaseInsensitiveDict(response.headers),
-                body,
+                raw,
                 sent_cursor=sent_cursor,
                 now=now,
+                redact=self._redact,
             )
         try:
             body = jsontext.loads(raw)
@@ -281,7 +299,9 @@ class CivitaiClient:
         chunks: list[bytes] = []
         size = 0
         try:
-            for chunk in response.iter_content(CHUNK_BYTES):
+            # read1 hands over what is there; anything that waits for a full chunk would let a server drip a
+            # byte within every timeout and never come by the deadline.
+            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > most:
@@ -291,7 +311,7 @@ class CivitaiClient:
                         FailureKind.TRANSPORT,
                         f"the answer was still incomplete after {deadline - started:.0f} s",
                     )
-        except (requests.RequestException, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._transport_failure(error) from None
         if size > most and not cut:
             raise ApiFailure(
@@ -304,11 +324,11 @@ class CivitaiClient:
         host = urlsplit(self._base_url).netloc
         if isinstance(error, requests.ConnectTimeout):
             what = f"{host} did not accept a connection within {CONNECT_TIMEOUT_S:.0f} s"
-        elif isinstance(error, requests.Timeout):
+        elif isinstance(error, requests.Timeout | urllib3.exceptions.ReadTimeoutError):
             what = f"{host} said nothing for {self._timeout:.0f} s"
         elif isinstance(error, requests.exceptions.SSLError):
             what = f"no trustworthy encrypted connection to {host}"
-        elif isinstance(error, requests.exceptions.ChunkedEncodingError | OSError) and "IncompleteRead" in str(error):
+        elif "IncompleteRead" in str(error):
             what = f"{host} broke off in the middle of its answer"
         elif "Connection refused" in str(error) or "resolve" in str(error) or "Name or service" in str(error):
             what = f"{host} cannot be reached; check the network and CIVITAI_BASE_URL"
@@ -317,18 +337,35 @@ class CivitaiClient:
         return ApiFailure(FailureKind.TRANSPORT, self._redact(f"{what} ({type(error).__name__})"))
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._api_key, REDACTED) if self._api_key else text
+        for spelling in self._key_spellings:
+            text = text.replace(spelling, REDACTED)
+        return text
 
     def _without_key(self, raw: bytes, body: Any) -> tuple[bytes, Any]:  # noqa: ANN401 - any JSON value
-        if self._api_key is None:
+        if not self._key_spellings:
             return raw, body
         # Written anew, the text holds the key in one spelling, however the server escaped it.
         plain = jsontext.dumps(body)
-        key = jsontext.dumps(self._api_key)[1:-1]
-        if key not in plain:
+        if not any(jsontext.dumps(spelling)[1:-1] in plain for spelling in self._key_spellings):
             return raw, body
-        plain = plain.replace(key, REDACTED.encode())
+        # String by string, because a key may look like a number or like the end of an escape.
+        plain = _JSON_STRING.sub(lambda found: self._redacted_json_string(found.group()), plain)
         return plain, jsontext.loads(plain)
+
+    def _redacted_json_string(self, written: bytes) -> bytes:
+        text = jsontext.loads(written)
+        redacted = self._redact(text)
+        return written if redacted == text else jsontext.dumps(redacted)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port of an address: what must be the same for it to be the same server.
+
+    Raises:
+        ValueError: It is no address.
+    """
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def _backoff(attempt: int, retry_after: float | None) -> float:

@@ -6,7 +6,7 @@ stops. An error is never the end of the data: nothing here maps to an empty page
 
 from __future__ import annotations
 
-import json
+import html
 import re
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from civitai_pipeline import jsontext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 # The whole explanation of an error must fit a terminal; a zod error or an HTML page may be far longer.
@@ -80,7 +80,13 @@ _ADVICE = {
 
 
 def classify_status(
-    status: int, headers: Mapping[str, str], body: bytes, *, sent_cursor: bool, now: datetime
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    sent_cursor: bool,
+    now: datetime,
+    redact: Callable[[str], str] = str,
 ) -> ApiFailure:
     """The failure that an HTTP status other than 200 means.
 
@@ -90,8 +96,9 @@ def classify_status(
         body: The answer's body, or its beginning.
         sent_cursor: Whether the request carried a cursor, which a 400 may then be about.
         now: The time against which a ``Retry-After`` date is read.
+        redact: Takes secrets out of what the body says.
     """
-    detail = error_detail(body)
+    detail = error_detail(body, redact)
     retry_after = parse_retry_after(headers.get("Retry-After"), now)
     if status == TOO_MANY_REQUESTS:
         if PAGING_CAP_TEXT in detail:
@@ -113,17 +120,19 @@ def classify_status(
     return ApiFailure(kind, f"HTTP {status}{said} ({advice})", status=status, retry_after=retry_after)
 
 
-def error_detail(body: bytes) -> str:
-    """What an error body says, in one line of at most ``MAX_DETAIL`` characters.
+def error_detail(body: bytes, redact: Callable[[str], str] = str) -> str:
+    """What an error body says, in one printable line of at most ``MAX_DETAIL`` characters.
 
     The API has been seen to answer with ``{error}``, ``{error, code}``, ``{message}``, ``{message, error}``,
-    a ZodError whose issues are JSON text inside ``error.message``, and HTML.
+    a ZodError whose issues are JSON text inside ``error.message``, and HTML. Secrets are taken out of the text
+    when all its escapes have been read, and before it is cut, so that no half of one can remain.
     """
     try:
         text = _detail_of_json(jsontext.loads(body))
     except jsontext.InvalidJsonError:
         text = _detail_of_text(body.decode("utf-8", "replace"))
-    text = " ".join(text.split())
+    # Control characters would reach terminals, and lone surrogates cannot be written to any file.
+    text = redact(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
     return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"
 
 
@@ -143,7 +152,7 @@ def _detail_of_zod(error: dict[str, Any]) -> str:
     if not isinstance(message, str):
         return ""
     try:
-        issues = json.loads(message)
+        issues = jsontext.loads(message)
         return "; ".join(f"{'.'.join(map(str, issue['path']))}: {issue['message']}" for issue in issues)
     except (ValueError, TypeError, KeyError):
         return message
@@ -152,7 +161,7 @@ def _detail_of_zod(error: dict[str, Any]) -> str:
 def _detail_of_text(text: str) -> str:
     title = re.search(r"<title[^>]*>(.*?)</title>", text[:5000], re.IGNORECASE | re.DOTALL)
     if title:
-        return f"an HTML page, {title.group(1).strip()!r}"
+        return f"an HTML page, {' '.join(html.unescape(title.group(1)).split())!r}"
     return "an HTML page" if "<html" in text[:1000].lower() else text
 
 
@@ -165,5 +174,5 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -5,11 +5,12 @@ Items of an image listing stay raw JSON here: what they mean is the business of 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
 
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
     from civitai_pipeline.civitai.listing import Cursor
 
 PayloadT = TypeVar("PayloadT", bound=BaseModel)
+
+# A message names what it found, not all of it.
+MAX_SHOWN = 100
+
+
+def _date_or_none(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return read(value) if isinstance(value, str) and len(value) >= len("2026-01-01") else None
+    except ValidationError:
+        return None
+
+
+# Nothing hangs on a date, so one that cannot be read is as good as none.
+_Date = Annotated[datetime | None, WrapValidator(_date_or_none)]
 
 
 @dataclass(frozen=True)
@@ -63,9 +78,12 @@ def _next_cursor(metadata: dict[str, Any]) -> Cursor | None:
     # Until February 2024 the last page said null; since then it says nothing.
     if cursor is None:
         return None
-    if isinstance(cursor, str | int) and not isinstance(cursor, bool) and cursor != "":
+    if isinstance(cursor, int) and not isinstance(cursor, bool):
         return cursor
-    raise _changed(f"metadata.nextCursor is {cursor!r}, neither text nor a whole number")
+    # A lone surrogate cannot be sent back, in a URL or otherwise.
+    if isinstance(cursor, str) and cursor and not re.search("[\ud800-\udfff]", cursor):
+        return cursor
+    raise _changed(f"metadata.nextCursor is {repr(cursor)[:MAX_SHOWN]}, neither text nor a whole number")
 
 
 def _changed(what: str) -> ApiFailure:
@@ -95,14 +113,9 @@ class ModelVersion(_Payload):
     name: str | None = None
     base_model: str | None = Field(default=None, alias="baseModel")
     air: str | None = None
-    published_at: datetime | None = Field(default=None, alias="publishedAt")
+    published_at: _Date = Field(default=None, alias="publishedAt")
     trained_words: list[str] | None = Field(default=None, alias="trainedWords")
     model: ModelOfVersion | None = None
-
-    @field_validator("published_at", mode="before")
-    @classmethod
-    def _tolerate_odd_dates(cls, value: object) -> object:
-        return value if isinstance(value, str) and len(value) >= len("2026-01-01") else None
 
 
 class VersionOfModel(_Payload):
@@ -111,7 +124,7 @@ class VersionOfModel(_Payload):
     id: int
     name: str | None = None
     base_model: str | None = Field(default=None, alias="baseModel")
-    published_at: datetime | None = Field(default=None, alias="publishedAt")
+    published_at: _Date = Field(default=None, alias="publishedAt")
 
 
 class Model(_Payload):

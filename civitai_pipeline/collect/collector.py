@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 # On one of the API's paths a query that ran out of its 20 s is answered with an empty page without a cursor,
 # so an empty end is asked for a second time, after a pause, before it is believed.
 EMPTY_END_PAUSE_S = 3.0
+# Landed with each page and kept in a 32-bit column, as the API's own ids are.
+MOST_ITEMS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class CollectOptions:
         strict_version_match: Accept only items that name the version as their checkpoint.
         append_only: Never change a row already held.
         restart: Start a new walk even where one could go on.
-        max_items: Stop at the first page boundary at or past this many items; None for no limit.
+        max_items: Stop at the first page boundary at or past this many items, at most ``MOST_ITEMS``; None for
+            no limit.
         max_minutes: Stop at the first page boundary past this many minutes; None for no limit.
         page_size: Items to ask for at a time, 1 to 200.
 
@@ -69,6 +73,10 @@ class CollectOptions:
     def __post_init__(self) -> None:
         if self.max_items is not None and self.max_items < 1:
             raise ValueError(f"max_items must be 1 or more, not {self.max_items}; leave it out to collect everything")
+        if self.max_items is not None and self.max_items > MOST_ITEMS:
+            raise ValueError(
+                f"max_items must be at most {MOST_ITEMS}, not {self.max_items}; leave it out to collect everything"
+            )
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"max_minutes must be more than 0, not {self.max_minutes}; leave it out for no limit")
         if not 1 <= self.page_size <= MAX_PAGE_SIZE:
@@ -155,11 +163,14 @@ class Collector:
             self._lake.check_writable()
             with sole_writer(self._lake, self.summary.model_version_id):
                 sweep_abandoned(self._lake.root)
+                position = self._take_stock()
                 self._look_up_names()
-                self._walk()
+                self._walk(position)
         except _Stop as stop:
             self._finish(stop.reason, stop.error)
         except LockedError as error:
+            with suppress(LakeError):
+                self._take_stock()
             self._finish(StopReason.CONFLICT, str(error))
         except PageExistsError as error:
             self._finish(StopReason.CONFLICT, str(error))
@@ -201,13 +212,18 @@ class Collector:
         self.summary.version_name = found.name
         self.summary.model_name = found.model.name if found.model is not None else None
 
-    def _walk(self) -> None:
+    def _take_stock(self) -> Position:
+        """Notes what is held and where the walk stands, which a summary says however soon the run stops."""
         held = load_held(self._lake, self.summary.model_version_id)
         self._holdings = held.holdings
         self._sequence = self._ledger.next_sequence()
         self.summary.prompts_before = len(held.holdings)
         self.summary.branch = "additional" if len(held.landed_pages) else "initial"
         position = take_up(self._ledger, self._listing, restart=self._options.restart)
+        self._stand_at(position)
+        return position
+
+    def _walk(self, position: Position) -> None:
         try:
             self._follow(position)
         except ApiFailure as failure:
@@ -226,18 +242,19 @@ class Collector:
         asked: set[Cursor] = set() if cursor is None else {cursor}
         previous_ids: list[Any] = []
         while True:
-            self._check_time()
             page = self._fetch(cursor, position)
             ids = [item.get("id") if isinstance(item, dict) else None for item in page.items]
             if page.next_cursor in asked:
                 raise _Stop(StopReason.STALLED, _stalled(f"gave the cursor {page.next_cursor!r} a second time"))
-            if ids and ids == previous_ids:
+            # Items without an id cannot be told apart, so a page of nothing else proves no repetition.
+            if ids == previous_ids and any(image_id is not None for image_id in ids):
                 raise _Stop(StopReason.STALLED, _stalled("gave the same page twice"))
             self._land(page, place, cursor, position.repeats.get(cursor))
             if page.next_cursor is None:
                 raise _Stop(StopReason.AT_END)
             if self._options.max_items is not None and self.summary.tally.attempted >= self._options.max_items:
                 raise _Stop(StopReason.MAX_ITEMS)
+            self._check_time()
             cursor, place, previous_ids = page.next_cursor, PageId(place.walk, place.page + 1), ids
             asked.add(cursor)
 
@@ -326,6 +343,8 @@ class Collector:
 
 def _absent_from_repeat(repeated: list[Any], shown: list[Any]) -> frozenset[int] | None:
     """The ids of a page's items that were not shown again; None if ``shown`` is more than a part of that page."""
+    if shown == repeated:
+        return frozenset()
     known = {reading.image_id: reading.fingerprint for reading in map(read_item, repeated)}
     again = {reading.image_id: reading.fingerprint for reading in map(read_item, shown)}
     if None in known or None in again or len(again) != len(shown) or len(known) != len(repeated):

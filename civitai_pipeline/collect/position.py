@@ -80,9 +80,8 @@ def _last_pages(ledger: Ledger, last: LandedPage, count: int) -> dict[Cursor | N
     while True:
         # A page and its confirmations share a cursor; the newest of them stands first.
         if page.cursor not in found:
-            if len(found) == max(1, count):
-                return found
             found[page.cursor] = page.confirms or page.id
-        if page.id.page == 1:
+        # Looked at at once: behind the last page may lie a confirmation for every poll of the last months.
+        if len(found) == max(1, count) or page.id.page == 1:
             return found
         page = ledger.read(PageId(page.id.walk, page.id.page - 1))

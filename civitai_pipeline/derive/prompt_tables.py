@@ -18,11 +18,13 @@ from civitai_pipeline import jsontext
 from civitai_pipeline.derive.holdings import Effect, Holdings, Tally, receive_items
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.ledger import Ledger
+from civitai_pipeline.lake.pages import PageId
 from civitai_pipeline.lake.tables import DamagedTableError, Provenance
 from civitai_pipeline.prompts.items import Outcome
 from civitai_pipeline.prompts.resources import extract_resources, resources_json
 from civitai_pipeline.prompts.scores import engagement, quality_score
-from civitai_pipeline.prompts.text import prompt_counts, prompt_hash
+from civitai_pipeline.prompts.text import prompt_counts, prompt_hash, storable
+from civitai_pipeline.prompts.values import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,10 +124,12 @@ def build_prompt_tables(
     start = _start(lake, version, rebuild=rebuild)
     fold = _Fold(version, start.holdings())
     ledger = Ledger(lake, version)
-    covered = ledger.covered()
+    # What was folded, not what the ledger holds: pages may land meanwhile.
+    covered = dict(start.covered)
     added = 0
     for page in ledger.pages(start.covered):
         fold.add(page, ledger.items(page))
+        covered[page.id.walk] = page.id.page
         added += 1
         if added % PAGES_PER_CHUNK == 0:
             fold.close_chunk()
@@ -168,22 +172,36 @@ def _start(lake: Lake, version: int, *, rebuild: bool) -> _Start:
     if rebuild:
         return nothing
     try:
-        provenances = [tables.read_provenance(lake, table, version) for table in STEP_TABLES]
+        # Each says in its own file where it came from: another build may swap one in at any moment.
+        earlier = [tables.read_table(lake, table, version) for table in STEP_TABLES]
+        provenances = [Provenance.of(table.schema) for table in earlier]
         first = provenances[0]
         # The three files are swapped in one after the other; a crash between leaves them reaching unequally far.
         if first is None or any(p != first for p in provenances) or first.code_version != CODE_VERSION:
             return nothing
-        reach = Ledger(lake, version).covered()
-        if any(reach.get(walk, 0) < pages for walk, pages in first.covered.items()):
-            return nothing
-        earlier = [
-            tables.conform(table, tables.read_table(lake, table, version)).replace_schema_metadata(None)
-            for table in STEP_TABLES
-        ]
+        conformed = [tables.conform(table, data) for table, data in zip(STEP_TABLES, earlier, strict=True)]
+    except FileNotFoundError:
+        return nothing
     except (DamagedTableError, ValueError) as error:
         log.warning("%s; making the tables of model version %d anew from its pages", error, version)
         return nothing
-    return _Start(first.covered, *earlier)
+    start = _Start(first.covered, *(table.replace_schema_metadata(None) for table in conformed))
+    return start if _is_covered(Ledger(lake, version), start) else nothing
+
+
+def _is_covered(ledger: Ledger, start: _Start) -> bool:
+    """Whether the ledger still holds the pages that ``start`` was made from.
+
+    Who moves damaged pages away and collects again puts others in their place, which their time tells.
+    """
+    reach = ledger.covered()
+    if any(reach.get(walk, 0) < pages for walk, pages in start.covered.items()):
+        return False
+    pages = start.landed_pages.select(["walk", "page", "fetched_at"]).to_pylist()
+    fetched = {(row["walk"], row["page"]): row["fetched_at"] for row in pages}
+    return all(
+        ledger.read(PageId(walk, page)).fetched_at == fetched.get((walk, page)) for walk, page in start.covered.items()
+    )
 
 
 class _Fold:
@@ -222,7 +240,7 @@ class _Fold:
                 withdrawn_at = page.fetched_at if receipt.effect is Effect.WITHDRAWAL else None
                 self._touch(reading, page.fetched_at, label, withdrawn_at)
             elif receipt.reason is not None and reading.image_id not in self.holdings:
-                item = jsontext.dumps(items[position]).decode()
+                item = _item_text(items[position])
                 key = item if reading.image_id is None else reading.image_id
                 self._rejected[key] = {
                     "image_id": reading.image_id,
@@ -282,6 +300,18 @@ class _Fold:
         self._chunk += 1
 
 
+def _item_text(item: object) -> str:
+    try:
+        return jsontext.dumps(item).decode()
+    except RecursionError:
+        # Nested deeper than any writer of JSON but our own goes along with.
+        return canonical_json(item).decode()
+
+
+def _cursor_text(cursor: str | int | None) -> str | None:
+    return None if cursor is None else storable(str(cursor))
+
+
 def _page_row(page: LandedPage, tally: Tally) -> dict[str, Any]:
     return {
         "model_version_id": page.model_version_id,
@@ -292,8 +322,8 @@ def _page_row(page: LandedPage, tally: Tally) -> dict[str, Any]:
         "listing": jsontext.dumps(page.listing, sort_keys=True).decode(),
         "sort": page.listing["sort"],
         "browsing_level": page.listing["browsing_level"],
-        "cursor": None if page.cursor is None else str(page.cursor),
-        "next_cursor": None if page.next_cursor is None else str(page.next_cursor),
+        "cursor": _cursor_text(page.cursor),
+        "next_cursor": _cursor_text(page.next_cursor),
         "confirms": None if page.confirms is None else str(page.confirms),
         "max_items": page.options.max_items,
         "fetched_at": page.fetched_at,

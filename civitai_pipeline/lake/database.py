@@ -7,15 +7,16 @@ neither blocks nor is blocked.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from civitai_pipeline.lake.files import explained, swap_in, temporary
+from civitai_pipeline.lake.files import LakeError, swap_in, temporary
 from civitai_pipeline.lake.schemas import LANDED_PAGES, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
@@ -58,7 +59,7 @@ ORDER BY last.model_version_id, last.walk
 """  # noqa: S608 - our own table name
 
 IMAGES_UNIQUE_SQL = """
-SELECT *, list(model_version_id) OVER (PARTITION BY image_id) AS model_version_ids
+SELECT *, list_sort(list(model_version_id) OVER (PARTITION BY image_id)) AS model_version_ids
 FROM prompts
 QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY last_seen_at DESC, model_version_id) = 1
 """
@@ -94,21 +95,39 @@ def build_database(lake: Lake) -> list[str]:
         The names of its views.
 
     Raises:
-        LakeError: The lake cannot be written.
+        LakeError: The lake cannot be written, or a table's file cannot be read.
     """
     with temporary(lake.root, "database") as scratch:
-        with explained(lake.database, "write"), duckdb.connect(str(scratch)) as connection:
+        with _duckdb_explained("write", str(lake.database)), duckdb.connect(str(scratch)) as connection:
             _create_views(connection, lake)
         swap_in(scratch, lake.database)
     return [table.name for table in TABLES] + list(VIEWS)
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
-    """A connection in memory that has the views of the database over the tables as they stand now."""
+    """A connection in memory that has the views of the database over the tables as they stand now.
+
+    Raises:
+        LakeError: A table's file cannot be read.
+    """
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    _create_views(connection, lake)
+    with _duckdb_explained("read the tables in", str(lake.root)):
+        connection.execute("SET TimeZone = 'UTC'")
+        _create_views(connection, lake)
     return connection
+
+
+@contextmanager
+def _duckdb_explained(doing: str, what: str) -> Iterator[None]:
+    """Turns DuckDB's trouble with a file, which its message names, into a :class:`LakeError`."""
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = " ".join(str(error).split())
+        raise LakeError(
+            f"cannot {doing} {what}: {reason} (free some space if the disk is full; remove a table that is damaged, "
+            "and the next run makes it anew from the landed pages)"
+        ) from error
 
 
 def collection_state(landed_pages: pa.Table) -> list[dict[str, Any]]:
@@ -133,7 +152,10 @@ def _table_sql(lake: Lake, table: Table) -> str:
         columns = ", ".join(f"NULL::{column.sql_type} AS {_identifier(column.name)}" for column in table.columns)
         return f"SELECT {columns} WHERE false"
     columns = ", ".join(_identifier(column.name) for column in table.columns)
-    return f"SELECT {columns} FROM read_parquet({_glob_literal(str(folder))}, union_by_name = true)"  # noqa: S608 - quoted
+    files = _glob_literal(str(folder))
+    # A folder called image_id=7 somewhere above the lake would otherwise become a column's values.
+    options = "union_by_name = true, hive_partitioning = false"
+    return f"SELECT {columns} FROM read_parquet({files}, {options})"  # noqa: S608 - quoted
 
 
 def _identifier(name: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import duckdb
 
 from civitai_pipeline.lake.database import connect
 from civitai_pipeline.lake.files import LakeError
@@ -51,6 +54,8 @@ def export_prompts(lake: Lake, versions: Sequence[int], kind: str, output: Path)
             f"nothing has been collected of model version {', '.join(map(str, missing))}; "
             f"run civitai-pipeline collect {missing[0]} first"
         )
+    if not output.name:
+        raise ExportError(f"cannot write {output}: it is a folder; choose another --output")
     scratch = output.with_name(f".{output.name}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +69,12 @@ def export_prompts(lake: Lake, versions: Sequence[int], kind: str, output: Path)
         scratch.replace(output)
     except OSError as error:
         raise ExportError(f"cannot write {output}: {error.strerror or error}; choose another --output") from error
+    except duckdb.IOException as error:
+        reason = " ".join(str(error).split())
+        raise ExportError(f"cannot write {output}: {reason}; choose another --output") from error
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()
     if written is None:
         raise LakeError("DuckDB did not say how many rows it wrote")
     return int(written[0])

@@ -25,26 +25,30 @@ TMP_DIR = ".tmp"
 ABANDONED_AFTER_S = 24 * 3600.0
 
 
+_ANSWERS = (FileExistsError, FileNotFoundError)
+
+
 class LakeError(Exception):
     """The lake cannot be read or written; the message names the file and what to do."""
 
 
 @contextmanager
-def explained(path: UPath, doing: str) -> Iterator[None]:
+def explained(path: UPath, doing: str, *, answers: tuple[type[OSError], ...] = _ANSWERS) -> Iterator[None]:
     """Turns an operating system's error into a :class:`LakeError` that names the file and the remedy.
 
-    That a file is there already, or is not there, is an answer rather than trouble and passes through.
+    That a file is there already, or is not there, is an answer rather than trouble and passes through, unless
+    ``answers`` says otherwise.
     """
     try:
         yield
-    except (FileExistsError, FileNotFoundError):
-        raise
     except OSError as error:
+        if isinstance(error, answers):
+            raise
         if error.errno == errno.ENOSPC:
             advice = "the disk is full; free some space and run again, what has landed is safe"
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
             advice = "this user may not write there; set CIVITAI_LAKE to a folder you can write to"
-        elif error.errno == errno.ENOTDIR:
+        elif error.errno in {errno.ENOTDIR, errno.EEXIST}:
             advice = "a file stands where a folder should be; set CIVITAI_LAKE to a folder"
         else:
             advice = "look at the disk, then run again"
@@ -56,12 +60,21 @@ def is_local(path: UPath) -> bool:
     return isinstance(path, pathlib.Path)
 
 
+def make_folder(path: UPath) -> None:
+    """Makes sure that there is a folder at ``path``.
+
+    Raises:
+        LakeError: There cannot be one.
+    """
+    with explained(path, "write to", answers=()):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def temporary(root: UPath, purpose: str) -> Iterator[UPath]:
     """A name for a temporary file in the lake at ``root``; whatever is still there at the end is removed."""
     folder = root / TMP_DIR
-    with explained(folder, "write to"):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{purpose}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         yield path
@@ -96,8 +109,8 @@ def create_exclusively(root: UPath, path: UPath, data: bytes) -> None:
         FileExistsError: Something is there already; it is untouched.
         LakeError: The lake cannot be written.
     """
+    make_folder(path.parent)
     with explained(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
         if not is_local(path):
             # Object stores make an object visible only when it is complete.
             with path.open("xb") as file:
@@ -117,8 +130,8 @@ def swap_in(scratch: UPath, path: UPath) -> None:
     Raises:
         LakeError: The lake cannot be written.
     """
+    make_folder(path.parent)
     with explained(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
         flush(scratch)
         scratch.replace(path)
         flush(path.parent)
@@ -142,13 +155,14 @@ def sweep_abandoned(root: UPath) -> int:
     A writer on this machine is dead when its process is gone; one elsewhere, when its file is a day old.
     """
     folder = root / TMP_DIR
-    if not folder.is_dir():
-        return 0
     removed = 0
-    for path in folder.iterdir():
-        if _is_abandoned(path):
-            path.unlink(missing_ok=True)
-            removed += 1
+    with explained(folder, "clear"):
+        if not folder.is_dir():
+            return 0
+        for path in folder.iterdir():
+            if path.is_file() and _is_abandoned(path):
+                path.unlink(missing_ok=True)
+                removed += 1
     return removed
 
 
@@ -156,7 +170,7 @@ def _is_abandoned(path: UPath) -> bool:
     _, _, rest = path.name.partition("-")
     host_and_pid = rest.rpartition("-")[0]
     host, _, pid = host_and_pid.rpartition("-")
-    if host == socket.gethostname() and pid.isdigit():
+    if host == socket.gethostname() and pid.isascii() and pid.isdigit():
         return not _is_alive(int(pid))
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
@@ -167,7 +181,7 @@ def _is_abandoned(path: UPath) -> bool:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

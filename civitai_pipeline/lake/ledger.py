@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from civitai_pipeline.lake.paths import Lake
 
 PAGE_SUFFIX = ".json.zst"
+# Longer than any number that a folder or page can get.
+MAX_DIGITS = 9
 
 
 class PageExistsError(LakeError):
@@ -85,12 +87,21 @@ class Ledger:
         Raises:
             LakeError: It cannot be read, or its file is damaged.
         """
-        return _read(self.lake.page(self.version, page.walk, page.page))
+        return self._in_place(page, _read(self.lake.page(self.version, page.walk, page.page)))
 
     def last_page(self, walk: int) -> LandedPage | None:
         """The last landed page of a walk; None if it has none. Its items may be left out of memory."""
         count = self.page_count(walk)
-        return _head(self.lake.page(self.version, walk, count)) if count else None
+        if not count:
+            return None
+        return self._in_place(PageId(walk, count), _head(self.lake.page(self.version, walk, count)))
+
+    def _in_place(self, place: PageId, found: LandedPage) -> LandedPage:
+        """``found``, if that is the page which belongs at ``place``: files get copied and renamed."""
+        if (found.model_version_id, found.id) != (self.version, place):
+            path = self.lake.page(self.version, place.walk, place.page)
+            raise _damaged(path, f"it holds page {found.id} of model version {found.model_version_id}")
+        return found
 
     def walks(self) -> list[WalkState]:
         """Where every walk stands, in ascending order of walk."""
@@ -162,24 +173,29 @@ def _numbered(folder: UPath, suffix: str) -> list[int]:
         if not folder.is_dir():
             return []
         stems = (path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix))
-        return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+        numbers = (int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) <= MAX_DIGITS)
+        return sorted({number for number in numbers if number})
 
 
 def _read(path: UPath) -> LandedPage:
-    with explained(path, "read"):
+    with explained(path, "read", answers=()):
         data = path.read_bytes()
     try:
         return decode(data)
     except DamagedPageError as error:
-        raise DamagedPageError(
-            f"{path} is damaged ({error}); bring it back from a backup, or move it and the pages of its walk "
-            "after it away and collect again"
-        ) from error
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: UPath, why: str) -> DamagedPageError:
+    return DamagedPageError(
+        f"{path} is damaged ({why}); bring it back from a backup, or move it and the pages of its walk "
+        "after it away and collect again"
+    )
 
 
 def _head(path: UPath) -> LandedPage:
     """A page without its items."""
-    with explained(path, "read"):
+    with explained(path, "read", answers=()):
         stat = path.stat()
     return _remembered_head(path, stat.st_mtime_ns, stat.st_size)
 

@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from civitai_pipeline.lake.files import explained, is_local
+from civitai_pipeline.lake.files import explained, is_local, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,20 +34,25 @@ def sole_writer(lake: Lake, version: int) -> Iterator[None]:
     if not is_local(path):
         yield
         return
+    make_folder(path.parent)
     with explained(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(str(path), os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            raise LockedError(
-                f"another process (pid {holder}) is collecting model version {version}; "
-                "wait for it to finish, or stop it, then run again"
-            ) from None
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with explained(path, "lock"):
+            _lock(descriptor, version)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, version: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        raise LockedError(
+            f"another process (pid {holder}) is collecting model version {version}; "
+            "wait for it to finish, or stop it, then run again"
+        ) from None
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)

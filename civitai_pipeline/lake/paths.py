@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from upath import UPath
 
-from civitai_pipeline.lake.files import explained, is_local, temporary, write_flushed
+from civitai_pipeline.lake.files import LakeError, explained, is_local, temporary, write_flushed
 
 if TYPE_CHECKING:
     from civitai_pipeline.lake.schemas import Table
@@ -39,9 +39,18 @@ class Lake:
 
     @classmethod
     def at(cls, location: str) -> Lake:
-        """The lake at a path or URL; it need not exist yet."""
-        root = UPath(location)
-        return cls(UPath(Path(location).expanduser().absolute()) if is_local(root) else root)
+        """The lake at a path or URL; it need not exist yet.
+
+        Raises:
+            LakeError: Nothing can be at such a place.
+        """
+        try:
+            root = UPath(location.removeprefix("file://"))
+            if not is_local(root):
+                _ = root.fs  # needs the store's own package
+            return cls(UPath(Path(str(root)).expanduser().absolute()) if is_local(root) else root)
+        except (ValueError, RuntimeError, ImportError) as error:
+            raise LakeError(f"CIVITAI_LAKE cannot be {location!r}: {error}") from error
 
     def check_writable(self) -> None:
         """Makes sure that files can be created, before anything is asked of the API.
@@ -97,4 +106,10 @@ class Lake:
         with explained(folder, "read"):
             if not folder.is_dir():
                 return []
-            return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+            return sorted(int(path.name) for path in folder.iterdir() if _is_version(path.name) and path.is_dir())
+
+
+def _is_version(name: str) -> bool:
+    # As it would be written, so that no two folders stand for one version.
+    plain = name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= len(str(MAX_VERSION_ID))
+    return plain and int(name) <= MAX_VERSION_ID

@@ -12,8 +12,9 @@ with the stronger terms, then the taxonomy's order of categories.
 
 Confidence is ``e / (e + 0.35)``, e the summed strength of the distinct terms (strong 1.5, ordinary 1,
 weak 0.5): 0.59 for one weak term, 0.74 for an ordinary, 0.81 for a strong, 0.90 for three ordinary ones,
-always below 1. The constant sets a single match near the share of such matches that is right among the
-labelled prompts of the tests.
+always below 1. Of the tests' labelled prompts, whose author also wrote the taxonomy, single strong matches
+were right 64 times in 68, single lesser ones 3 in 7, several together always; prompts by other hands go
+worse, so the constant keeps single matches well below what was counted there.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-# SHA-256 of no bytes: A1111 writes it for a file it could not read, so it names nothing.
-EMPTY_FILE_HASH = "e3b0c44298fc"
+# SHA-256 of no bytes, in A1111's short form: tools write it for a file they could not read.
+EMPTY_FILE_HASH = "e3b0c44298"
 
 # A name is a file name or a title; what is longer is something else, kept in ``raw``.
 _MAX_NAME = 500

@@ -16,8 +16,8 @@ from typing import Any
 DEFAULT_TAXONOMY = Path(__file__).with_name("taxonomy.toml")
 UNCATEGORIZED = "uncategorized"
 
-# What a term's list says of its specificity: how much one match is worth as evidence. Chosen so that the
-# confidence of a single match (see ``categories``) is near the share of such matches that is right.
+# What a term's list says of its specificity: how much one match is worth as evidence. What confidence a
+# single match has by it, and how often such matches are right, stands in ``categories``.
 STRENGTHS: dict[str, float] = {"strong": 1.5, "terms": 1.0, "weak": 0.5}
 
 # More spellings of one term than this is a slip in its brackets.

@@ -84,8 +84,6 @@ def normalise_prompt(prompt: str) -> str:
         text = _fold_case(text)
         if "<" in text:
             text = _without_tags(text)
-    elif not text.isascii():
-        text = _fold_case(text)
     parts = (" ".join(part.split()) for part in text.split(","))
     return ", ".join(part for part in parts if part)
 

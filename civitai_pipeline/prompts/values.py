@@ -19,7 +19,7 @@ INT64_MAX = 2**63 - 1
 _UINT64_MAX = 2**64 - 1
 
 # Bounded, so that int() never sees the 4,300 digits at which Python refuses, nor a Unicode digit.
-_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 
 

@@ -1,8 +1,9 @@
 """Matching, confidence and primaries; and F1 on prompts labelled by hand (``labelled_prompts.jsonl``).
 
-The labels follow the definitions of the categories, written down before the matcher was run on them; fifteen
-were corrected afterwards where the definition, not the matcher, said so. They were written by the author of
-the taxonomy, so their F1 is an upper bound, and a guard against a change that breaks what worked.
+The labels follow the definitions of the categories and were written before the matcher was run on them. The
+first run gave a mean F1 of 0.960 and the right primary for 92 %; after it fourteen labels were corrected, where
+counting the evidence by the definition gives another primary or one category more, and misleading terms left
+the taxonomy. Author of both is one, so F1 here is an upper bound, and a guard against breaking what worked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civitai_pipeline.prompts.categories import Categorizer, CategoryMatch
@@ -53,7 +54,7 @@ NONE: dict[str, tuple[str, ...]] = {"uncategorized": ()}
         "wide hips, closed eyes, a shotgun",
     ],
 )
-def test_what_is_no_evidence(prompt: str):
+def test_what_is_no_evidence(prompt: str) -> None:
     assert evidence(prompt) == NONE
 
 
@@ -78,15 +79,16 @@ def test_what_is_no_evidence(prompt: str):
         ("a city at night. Fog.", "lighting", ("at night",)),
     ],
 )
-def test_evidence(prompt: str, category: str, keywords: tuple[str, ...]):
+def test_evidence(prompt: str, category: str, keywords: tuple[str, ...]) -> None:
     assert evidence(prompt)[category] == keywords
 
 
-def test_a_phrase_does_not_reach_over_a_comma():
-    assert "composition" not in evidence("a plain of depth, of field")
+def test_a_phrase_does_not_reach_over_a_comma() -> None:
+    assert evidence("a golden, hour") == NONE
+    assert evidence("golden hour")["lighting"] == ("golden hour",)
 
 
-def test_the_longest_phrase_wins():
+def test_the_longest_phrase_wins() -> None:
     assert evidence("volumetric lighting") == {"lighting": ("volumetric lighting",)}
     assert evidence("8k") == {"technical": ("8k",)}
     assert evidence("cinematic lighting") == {"lighting": ("cinematic lighting",)}
@@ -96,7 +98,7 @@ def primary(prompt: str) -> str:
     return next(match.category for match in categorizer().categorize(prompt) if match.is_primary)
 
 
-def test_the_most_distinct_evidence_is_primary_and_ties_go_by_strength_then_order():
+def test_the_most_distinct_evidence_is_primary_and_ties_go_by_strength_then_order() -> None:
     assert primary("masterpiece, best quality, oil painting") == "basic"
     assert primary("masterpiece, masterpiece, oil painting") == "style"
     assert primary("oil painting, rim lighting") == "style"
@@ -107,15 +109,16 @@ def confidence(prompt: str, category: str) -> float:
     return next(match.confidence for match in categorizer().categorize(prompt) if match.category == category)
 
 
-def test_confidence_rises_with_evidence_and_specificity_and_never_reaches_one():
+def test_confidence_rises_with_evidence_and_specificity_and_never_reaches_one() -> None:
     weak, ordinary, strong = (confidence(prompt, "lighting") for prompt in ("morning", "bright", "sunlight"))
     assert 0 < weak < ordinary < strong < confidence("sunlight, moonlight", "lighting") < 1
     terms = [phrase for phrase, said in load_taxonomy().phrases.items() if said]
     assert all(match.confidence < 1 for match in categorizer().categorize(", ".join(terms)))
 
 
+@settings(deadline=None)
 @given(st.text() | st.lists(st.sampled_from([*"()[]<>:,\\.", "no ", "nude ", "soft light", "_"])).map("".join))
-def test_any_text_has_exactly_one_primary(prompt: str):
+def test_any_text_has_exactly_one_primary(prompt: str) -> None:
     matches = Categorizer(load_taxonomy_once()).categorize(prompt)
     assert sum(match.is_primary for match in matches) == 1
     for match in matches:
@@ -130,7 +133,7 @@ def load_taxonomy_once() -> Any:  # noqa: ANN401 - cache hides the type from myp
     return load_taxonomy()
 
 
-def test_what_was_seen_before_changes_nothing():
+def test_what_was_seen_before_changes_nothing() -> None:
     prompts = [json.loads(line)["prompt"] for line in LABELLED.read_text(encoding="utf-8").splitlines()]
     used = categorizer()
     for prompt in prompts:
@@ -138,7 +141,7 @@ def test_what_was_seen_before_changes_nothing():
         assert used.categorize(prompt) == fresh == used.categorize(prompt)
 
 
-def test_f1_on_labelled_prompts(record_property: Any):  # noqa: ANN401 - pytest types it so
+def test_f1_on_labelled_prompts(record_property: Any) -> None:  # noqa: ANN401 - pytest types it so
     cases = [json.loads(line) for line in LABELLED.read_text(encoding="utf-8").splitlines()]
     assert len(cases) >= 150
     right, wrong, missed = Counter[str](), Counter[str](), Counter[str]()

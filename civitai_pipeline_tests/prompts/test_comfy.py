@@ -41,34 +41,34 @@ def read(comfy: object, **keys: object) -> dict[str, Any]:
     ],
     ids=["string", "object", "strings inside", "bare graph", "undefined", "NaN"],
 )
-def test_a_graph_alone_gives_every_fact(comfy: object):
+def test_a_graph_alone_gives_every_fact(comfy: object) -> None:
     found = read(comfy)
     assert {name: found[name] for name in FOUND} == FOUND
 
 
-def test_keys_go_before_the_graph():
+def test_keys_go_before_the_graph() -> None:
     found = read(WHOLE, prompt="said outright", steps=33)
     assert (found["prompt"], found["steps"], found["sampler"]) == ("said outright", 33, "euler")
 
 
-def test_tokens_inside_strings_are_left_alone():
+def test_tokens_inside_strings_are_left_alone() -> None:
     graph = GRAPH | {"9": {"class_type": "S", "inputs": {"value": 'say "undefined" or NaN \\ Infinity'}}}
     comfy = json.dumps({"prompt": graph}).replace('"seed": ["10", 0]', '"seed": NaN')
     assert read(comfy)["prompt"] == 'say "undefined" or NaN \\ Infinity'
 
 
-def test_a_broken_graph_is_no_graph():
+def test_a_broken_graph_is_no_graph() -> None:
     reading = read_item(item(meta={"comfy": WHOLE[:-5]}))
     assert reading.prompt is None
     assert reading.facts["steps"] is None
 
 
-def test_the_sampler_that_starts_from_nothing_goes_first():
+def test_the_sampler_that_starts_from_nothing_goes_first() -> None:
     refiner = {"class_type": "KSampler", "inputs": GRAPH["6"]["inputs"] | {"steps": 5, "latent_image": ["6", 0]}}
     assert read({"prompt": {"0": refiner} | GRAPH})["steps"] == 20
 
 
-def test_a_controlnet_passes_each_side_on():
+def test_a_controlnet_passes_each_side_on() -> None:
     graph = GRAPH | {
         "6": {
             "class_type": "KSampler",
@@ -83,7 +83,7 @@ def test_a_controlnet_passes_each_side_on():
     assert (found["prompt"], found["negative_prompt"]) == (FOUND["prompt"], "lowres")
 
 
-def test_a_custom_sampler_is_read_through_its_parts():
+def test_a_custom_sampler_is_read_through_its_parts() -> None:
     graph = {
         "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "glass harbour"}},
         "2": {"class_type": "BasicGuider", "inputs": {"conditioning": ["3", 0], "model": ["9", 0]}},
@@ -101,12 +101,12 @@ def test_a_custom_sampler_is_read_through_its_parts():
     assert [found[name] for name in names] == ["glass harbour", "heun", "beta", 8, 123]
 
 
-def test_an_sdxl_encoder_joins_its_two_texts():
+def test_an_sdxl_encoder_joins_its_two_texts() -> None:
     graph = GRAPH | {"3": {"class_type": "CLIPTextEncodeSDXL", "inputs": {"text_g": "wide", "text_l": "local"}}}
     assert read({"prompt": graph})["prompt"] == "wide, local"
 
 
-def test_the_saved_workflow_serves_where_no_graph_is():
+def test_the_saved_workflow_serves_where_no_graph_is() -> None:
     workflow = {
         "nodes": [
             {"id": 1, "type": "CLIPTextEncode", "widgets_values": ["moss cathedral"], "inputs": []},
@@ -126,6 +126,6 @@ def test_the_saved_workflow_serves_where_no_graph_is():
     assert (found["seed"], found["steps"], found["scheduler"]) == (5, 18, "karras")
 
 
-def test_links_in_a_circle_end():
+def test_links_in_a_circle_end() -> None:
     graph = GRAPH | {"9": {"class_type": "S", "inputs": {"value": ["9", 0]}}}
     assert read({"prompt": graph})["steps"] == 20

@@ -55,14 +55,15 @@ def check_reading(reading: Reading) -> None:
     assert all(row["resource_type"] and row["sources"][0] == row["source"] for row in rows)
 
 
+@settings(deadline=None)
 @given(JSON)
-def test_any_json_is_read(value: object):
+def test_any_json_is_read(value: object) -> None:
     check_reading(read_item(value))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_mutated_items_are_read(data: st.DataObject):
+def test_mutated_items_are_read(data: st.DataObject) -> None:
     mutated: Any = json.loads(json.dumps(item(meta=data.draw(st.sampled_from(STYLES)))))
     for _ in range(data.draw(st.integers(1, 4))):
         holder: Any = mutated
@@ -79,12 +80,13 @@ def test_mutated_items_are_read(data: st.DataObject):
     check_reading(read_item(mutated))
 
 
+@settings(deadline=None)
 @given(JSON, JSON)
-def test_hostile_graphs_are_read(graph: object, workflow: object):
+def test_hostile_graphs_are_read(graph: object, workflow: object) -> None:
     check_reading(read_item(item(meta={"comfy": {"prompt": graph, "workflow": workflow}})))
 
 
-def test_a_deep_item_is_read():
+def test_a_deep_item_is_read() -> None:
     deep: object = 1
     for _ in range(5000):
         deep = [deep]
@@ -93,7 +95,7 @@ def test_a_deep_item_is_read():
 
 
 @pytest.mark.parametrize("value", [None, True, 3, "text", [], 1.5])
-def test_what_is_no_object_is_malformed(value: object):
+def test_what_is_no_object_is_malformed(value: object) -> None:
     reading = read_item(value)
     assert reading.problem is not None
     assert reading.problem.startswith("The item is not an object")
@@ -101,7 +103,7 @@ def test_what_is_no_object_is_malformed(value: object):
 
 
 @pytest.mark.parametrize("value", [None, True, "501", 0, -4, 2**63, 1.0, [5]])
-def test_an_unusable_id_is_malformed(value: object):
+def test_an_unusable_id_is_malformed(value: object) -> None:
     reading = read_item(item(id=value))
     assert reading.problem is not None
     assert "id" in reading.problem
@@ -109,7 +111,7 @@ def test_an_unusable_id_is_malformed(value: object):
     assert reading.prompt == CIVITAI["prompt"]
 
 
-def test_the_largest_id_is_an_id():
+def test_the_largest_id_is_an_id() -> None:
     assert read_item(item(id=2**63 - 1)).image_id == 2**63 - 1
 
 
@@ -128,26 +130,26 @@ def test_the_largest_id_is_an_id():
         ({"prompt": ["a"]}, "not text but a list"),
     ],
 )
-def test_reasons_for_no_prompt(meta: object, reason: str):
+def test_reasons_for_no_prompt(meta: object, reason: str) -> None:
     reading = read_item(item(meta=meta))
     assert reading.prompt is None
     assert reading.no_prompt_reason is not None
     assert reason in reading.no_prompt_reason
 
 
-def test_an_item_without_meta_says_so():
+def test_an_item_without_meta_says_so() -> None:
     without = item()
     del without["meta"]
     assert read_item(without).no_prompt_reason == "The item has no metadata."
 
 
-def test_the_prompt_is_kept_to_the_letter():
+def test_the_prompt_is_kept_to_the_letter() -> None:
     odd = "  (Wide\t:1.2),\r\n<lora:x:1> \x00é́ "
     assert read_item(item(meta={"prompt": odd})).prompt == odd
     assert read_item(item(meta={"prompt": "a\udc00"})).prompt == "a\ufffd"
 
 
-def test_facts_of_an_ordinary_item():
+def test_facts_of_an_ordinary_item() -> None:
     assert read_item(item()).facts == {
         "post_id": 77,
         "username": "someone",
@@ -189,7 +191,7 @@ def test_facts_of_an_ordinary_item():
         ({"likeCount": 2**31 - 1, "cryCount": 1}, None),
     ],
 )
-def test_reaction_count_is_the_sum_of_the_known(stats: object, total: int | None):
+def test_reaction_count_is_the_sum_of_the_known(stats: object, total: int | None) -> None:
     assert read_item(item(stats=stats)).facts["reaction_count"] == total
 
 
@@ -216,7 +218,7 @@ def test_reaction_count_is_the_sum_of_the_known(stats: object, total: int | None
         ({"models": ["a.safetensors"]}, "checkpoint_name", "a.safetensors"),
     ],
 )
-def test_values_of_settings(meta: dict[str, Any], column: str, expected: object):
+def test_values_of_settings(meta: dict[str, Any], column: str, expected: object) -> None:
     assert read_item(item(meta={"prompt": "p"} | meta)).facts[column] == expected
 
 
@@ -232,7 +234,7 @@ def test_values_of_settings(meta: dict[str, Any], column: str, expected: object)
         (None, None),
     ],
 )
-def test_times(text: object, expected: datetime | None):
+def test_times(text: object, expected: datetime | None) -> None:
     assert read_item(item(createdAt=text)).facts["created_at"] == expected
 
 
@@ -296,13 +298,13 @@ STYLES: list[dict[str, Any]] = [
         ({"prompt": "outer", "meta": {"prompt": "inner"}, "id": 1}, {"prompt": "outer"}),
     ],
 )
-def test_metadata_styles(meta: dict[str, Any], expected: dict[str, Any]):
+def test_metadata_styles(meta: dict[str, Any], expected: dict[str, Any]) -> None:
     reading = read_item(item(meta=meta))
     found = reading.facts | {"prompt": reading.prompt}
     assert {name: found[name] for name in expected} == expected
 
 
-def test_strict_matching_needs_a_checkpoint_of_that_version():
+def test_strict_matching_needs_a_checkpoint_of_that_version() -> None:
     def names(*entries: object) -> bool:
         return read_item(item(meta={"civitaiResources": list(entries)})).names_checkpoint(900)
 
@@ -314,7 +316,7 @@ def test_strict_matching_needs_a_checkpoint_of_that_version():
     assert not read_item(item(meta=None)).names_checkpoint(900)
 
 
-def test_the_fingerprint_ignores_delivery_and_order_of_keys():
+def test_the_fingerprint_ignores_delivery_and_order_of_keys() -> None:
     plain = read_item(item()).fingerprint
     assert read_item(item(meta={"id": 501, "meta": CIVITAI})).fingerprint == plain
     assert read_item(item(meta=dict(reversed(CIVITAI.items())))).fingerprint == plain
@@ -331,11 +333,11 @@ def test_the_fingerprint_ignores_delivery_and_order_of_keys():
         {"id": None, "browsingLevel": 2},
     ],
 )
-def test_the_fingerprint_differs_with_news(changes: dict[str, Any]):
+def test_the_fingerprint_differs_with_news(changes: dict[str, Any]) -> None:
     assert read_item(item(**changes)).fingerprint != read_item(item()).fingerprint
 
 
-def test_the_fingerprint_does_not_depend_on_the_parser():
+def test_the_fingerprint_does_not_depend_on_the_parser() -> None:
     # orjson makes a float of an integer beyond 64 bits, json keeps it.
     text = (
         '{"prompt": "p", "seed": 99999999999999999999, "a": [1, {"c": "é", "b": null}], "t": true, "x": 1.5, "e": {}}'
@@ -344,8 +346,9 @@ def test_the_fingerprint_does_not_depend_on_the_parser():
     assert one == two
 
 
+@settings(deadline=None)
 @given(JSON)
-def test_the_fingerprint_survives_a_round_trip(value: object):
+def test_the_fingerprint_survives_a_round_trip(value: object) -> None:
     meta = {"prompt": "p", "extra": value}
     again = json.loads(json.dumps(meta))
     assert read_item(item(meta=again)).fingerprint == read_item(item(meta=meta)).fingerprint

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import random
 import time
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civitai_pipeline.prompts.scores import MIN_COHORT, engagement, quality_score
+
+if TYPE_CHECKING:
+    import random
 
 NEWEST = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -31,26 +34,28 @@ NEWEST = datetime(2026, 6, 1, tzinfo=UTC)
         (" ".join(["word"] * 80), 0, 3),
         (" ".join(["word"] * 81), 0, 0),
         (
-            "masterpiece best quality ultra-detailed highres high resolution 8k intricate detailed realistic sharp "
-            "clear one two three four",
+            "masterpiece best quality ultra-detailed highres high resolution 8k intricate realistic sharp clear "
+            + "word " * 15,
             100,
             40,
         ),
     ],
 )
-def test_quality_score(prompt: str, reactions: int | None, score: int):
+def test_quality_score(prompt: str, reactions: int | None, score: int) -> None:
     assert quality_score(prompt, reactions) == score
 
 
-def test_engagement_by_hand():
-    # One cohort of four: m = 4, squares 36 + 0 + 36 + 4, so var = 12, alpha = m² / (var - m) = 2.
+def test_engagement_by_hand() -> None:
+    # One cohort of four: m = 4, squares 36 + 0 + 4 + 16, so var = 56/3 and alpha = 16 / (56/3 - 4) = 12/11.
     found = engagement([10, 4, 2, 0], [NEWEST] * 4)
     mean, variance = 4, (36 + 0 + 4 + 16) / 3
     alpha = mean**2 / (variance - mean)
     assert found == pytest.approx([(alpha + y) / (alpha + mean) for y in (10, 4, 2, 0)])
+    # Two images are enough: m = 2, var = 8, alpha = 4 / 6.
+    assert engagement([4, 0], [NEWEST] * 2) == pytest.approx([(2 / 3 + 4) / (2 / 3 + 2), (2 / 3) / (2 / 3 + 2)])
 
 
-def test_what_is_unknown_has_no_engagement():
+def test_what_is_unknown_has_no_engagement() -> None:
     found = engagement([3, None, 3, -1], [NEWEST, NEWEST, None, NEWEST])
     assert [one is None for one in found] == [False, True, True, True]
     assert engagement([], []) == []
@@ -59,16 +64,16 @@ def test_what_is_unknown_has_no_engagement():
         engagement([1, 2], [NEWEST])
 
 
-def test_an_image_is_held_against_those_of_its_age():
+def test_an_image_is_held_against_those_of_its_age() -> None:
     young = [(1 + place % 3, NEWEST - timedelta(minutes=place)) for place in range(MIN_COHORT)]
     old = [(100 + 20 * (place % 3), NEWEST - timedelta(days=300 + place)) for place in range(MIN_COHORT)]
-    found = engagement(*zip(*young, *[old[0]], *old[1:], strict=True))  # type: ignore[arg-type]
+    found = engagement([row[0] for row in young + old], [row[1] for row in young + old])
     known = [one for one in found if one is not None]
     assert np.mean(known[:MIN_COHORT]) == pytest.approx(1, abs=1e-9)
     assert np.mean(known[MIN_COHORT:]) == pytest.approx(1, abs=1e-9)
 
 
-def test_few_reactions_say_little():
+def test_few_reactions_say_little() -> None:
     # Counts as a Poisson process gives them: four reactions where two are usual mean next to nothing.
     counts = np.random.default_rng(5).poisson(2.0, 2000)
     known = [one for one in engagement(counts, [NEWEST] * 2000) if one is not None]
@@ -76,6 +81,7 @@ def test_few_reactions_say_little():
     assert min(known) > 0.7
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -86,7 +92,7 @@ def test_few_reactions_say_little():
     ),
     st.randoms(use_true_random=False),
 )
-def test_order_changes_nothing(rows: list[tuple[int | None, datetime | None]], shuffler: random.Random):
+def test_order_changes_nothing(rows: list[tuple[int | None, datetime | None]], shuffler: random.Random) -> None:
     found = engagement([row[0] for row in rows], [row[1] for row in rows])
     places = list(range(len(rows)))
     shuffler.shuffle(places)
@@ -95,7 +101,7 @@ def test_order_changes_nothing(rows: list[tuple[int | None, datetime | None]], s
     assert all(one is None or 0 <= one < float("inf") for one in found)
 
 
-def test_arrays_are_taken_as_lists_are():
+def test_arrays_are_taken_as_lists_are() -> None:
     times = [NEWEST - timedelta(hours=hours) for hours in (0, 5, 900)]
     array = np.array([moment.replace(tzinfo=None) for moment in times], dtype="datetime64[us]")
     assert engagement(np.array([3, 1, 2]), array) == engagement([3, 1, 2], times)
@@ -103,7 +109,7 @@ def test_arrays_are_taken_as_lists_are():
     assert engagement(np.array([3.0, 1.0, np.nan]), array)[1:] == [None, None]
 
 
-def test_a_million_images_take_seconds():
+def test_a_million_images_take_seconds() -> None:
     counts = np.random.default_rng(1).poisson(20, 1_000_000)
     times = np.datetime64("2026-01-01", "us") - np.arange(1_000_000).astype("timedelta64[m]")
     started = time.perf_counter()

@@ -90,7 +90,7 @@ def image_pages(
         store.lake(),
         version_of(context.partition_key),
         config.options(civitai.default_browsing_level()),
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         on_page=progress.on_page,
     )
     try:

@@ -1,0 +1,205 @@
+"""The command line, as a person or a script uses it: a process of its own against the stand-in."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from civitai_pipeline.sandbox import DEMO_VERSIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from civitai_pipeline.sandbox import Sandbox
+
+VERSION = str(DEMO_VERSIONS[0])
+SUMMARY_KEYS = (
+    "model_version_id model_id model_name version_name run_id branch listing walk stop_reason more_available pages "
+    "attempted new updated duplicate no_prompt version_mismatch malformed saved planned_total reported_total "
+    "prompts_before prompts_after next_cursor last_page_number requests retries waited_s elapsed_s started_at "
+    "finished_at last_successful_fetch_at oldest_created_at newest_created_at sample_image_ids error"
+).split()
+
+
+@pytest.fixture
+def pipeline(environment: dict[str, str], tmp_path: Path) -> Any:  # noqa: ANN401 - a function of many arguments
+    def run(*arguments: str, **overrides: str) -> subprocess.CompletedProcess[str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("CIVITAI_", "DAGSTER_"))}
+        return subprocess.run(
+            [sys.executable, "-m", "civitai_pipeline.cli", *arguments],
+            env={**inherited, **environment, **overrides},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_collect_prints_one_json_document_with_the_whole_summary(pipeline: Any, stand_in: Sandbox) -> None:
+    done = pipeline("collect", VERSION, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert list(summary) == SUMMARY_KEYS
+    assert summary["stop_reason"] == "at_end"
+    assert summary["attempted"] == len(stand_in.world.image_ids(int(VERSION)))
+    assert summary["run_id"]
+    assert "items/s" in done.stderr
+
+
+def test_collecting_in_slices_and_then_looking_and_exporting(pipeline: Any, stand_in: Sandbox, tmp_path: Path) -> None:
+    first = json.loads(pipeline("collect", VERSION, "--max-items", "30", "--json").stdout)
+    assert (first["stop_reason"], first["attempted"], first["pages"]) == ("max_items", 30, 1)
+    second = json.loads(pipeline("collect", VERSION, "--json").stdout)
+    assert (second["stop_reason"], second["branch"]) == ("at_end", "additional")
+    assert first["attempted"] + second["attempted"] == len(stand_in.world.image_ids(int(VERSION)))
+
+    (state,) = json.loads(pipeline("status", "--json").stdout)
+    assert state["status"] == "at_end"
+    assert state["total_collected"] == second["prompts_after"]
+    assert state["attempted"] == first["attempted"] + second["attempted"]
+    assert VERSION in pipeline("status").stdout
+
+    plan = json.loads(pipeline("preview", VERSION, "--json").stdout)
+    assert list(plan) == [
+        "model_version_id",
+        "model_name",
+        "version_name",
+        "held",
+        "reported_total",
+        "branch",
+        "planned_total",
+        "estimated_requests",
+        "estimated_minutes",
+    ]
+    assert (plan["held"], plan["reported_total"], plan["branch"]) == (second["prompts_after"], None, "additional")
+
+    listed = json.loads(pipeline("versions", "9001", "--json").stdout)
+    assert listed["model_id"] == 9001
+    (mine,) = [row for row in listed["versions"] if row["id"] == int(VERSION)]
+    assert set(mine) == {"id", "name", "base_model", "published_at", "registered", "held"}
+    assert (mine["registered"], mine["held"]) == (True, second["prompts_after"])
+
+    for kind in ("csv", "jsonl", "parquet"):
+        done = pipeline("export", VERSION, "--format", kind, "--output", str(tmp_path / f"out.{kind}"))
+        assert done.returncode == 0, done.stderr
+    counts = {
+        "csv": sum(1 for _ in csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8"))),
+        "jsonl": len((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()),
+        "parquet": duckdb.sql(f"SELECT count(*) FROM '{tmp_path / 'out.parquet'}'").fetchall()[0][0],
+    }
+    assert set(counts.values()) == {second["prompts_after"]}
+
+
+def test_versions_registers_only_when_asked(pipeline: Any) -> None:
+    assert not any(row["registered"] for row in json.loads(pipeline("versions", "9001", "--json").stdout)["versions"])
+    done = pipeline("versions", "9001", "--register", "--json")
+    assert all(row["registered"] for row in json.loads(done.stdout)["versions"])
+
+
+@pytest.mark.parametrize("version", ["0", "-5", "abc", "1.5", "99999999999", "", "00910011"])
+def test_an_id_that_is_none_is_refused_before_anything_is_asked(
+    pipeline: Any, stand_in: Sandbox, tmp_path: Path, version: str
+) -> None:
+    done = pipeline("collect", "--json", "--", version)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "not a model version id" in done.stderr
+    assert stand_in.requests == []
+    assert not (tmp_path / "lake").exists()
+
+
+def test_an_unknown_version_is_rejected_with_a_summary_and_nothing_written(pipeline: Any, tmp_path: Path) -> None:
+    done = pipeline("collect", "123456", "--json")
+    assert done.returncode == 1
+    summary = json.loads(done.stdout)
+    assert list(summary) == SUMMARY_KEYS
+    assert summary["stop_reason"] == "rejected"
+    assert "no model version 123456" in summary["error"]
+    assert not (tmp_path / "lake" / "pages").exists()
+
+
+def test_a_model_id_given_by_mistake_is_answered_with_its_versions(pipeline: Any, tmp_path: Path) -> None:
+    done = pipeline("collect", "9001", "--json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "civitai-pipeline collect 910011" in done.stderr
+    assert "Harbor Light XL" in done.stderr
+    assert not (tmp_path / "lake" / "pages").exists()
+
+
+def test_an_unknown_model_is_one_clear_line(pipeline: Any) -> None:
+    done = pipeline("versions", "424242", "--json")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_unreachable_host_is_one_clear_line_and_nothing_half_written(pipeline: Any, tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    done = pipeline("collect", VERSION, "--json", CIVITAI_BASE_URL=f"http://127.0.0.1:{port}", CIVITAI_RETRY_BUDGET="0")
+    assert done.returncode == 1
+    summary = json.loads(done.stdout)
+    assert summary["stop_reason"] == "api_unavailable"
+    assert "cannot be reached; check the network and CIVITAI_BASE_URL" in summary["error"]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "lake" / "pages").exists()
+
+
+def test_a_lake_that_cannot_be_written_is_one_clear_line(pipeline: Any, stand_in: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    done = pipeline("collect", VERSION, CIVITAI_LAKE=str(tmp_path / "file" / "lake"))
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "CIVITAI_LAKE" in done.stderr
+    assert stand_in.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "says"),
+    [
+        (["collect", VERSION, "--max-itms", "3"], {}, "No such option"),
+        (["collect", VERSION, "--max-items", "0"], {}, "max_items must be 1 or more"),
+        (["collect", VERSION, "--page-size", "201"], {}, "page_size must be from 1 to 200"),
+        (["collect", VERSION, "--sort", "random"], {}, "--sort"),
+        (["collect", VERSION, "--browsing-level", "32"], {}, "--browsing-level"),
+        (["collect", VERSION], {"CIVITAI_TIMEOUT": "soon"}, "CIVITAI_TIMEOUT must be a number of seconds"),
+        (["collect", VERSION], {"CIVITAI_BASE_URL": "civitai.com"}, "CIVITAI_BASE_URL"),
+        (["export", "--format", "xlsx", "--output", "x"], {}, "--format"),
+        (["frobnicate"], {}, "No such command"),
+    ],
+)
+def test_misuse_exits_2_with_a_line_that_says_what_to_do(
+    pipeline: Any, arguments: list[str], variables: dict[str, str], says: str
+) -> None:
+    done = pipeline(*arguments, **variables)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_exporting_what_was_never_collected_says_what_to_run(pipeline: Any, tmp_path: Path) -> None:
+    done = pipeline("export", VERSION, "--format", "csv", "--output", str(tmp_path / "out.csv"))
+    assert done.returncode == 1
+    assert f"civitai-pipeline collect {VERSION}" in done.stderr
+    assert list(tmp_path.glob("out*")) == []
+
+
+def test_every_command_explains_itself(pipeline: Any) -> None:
+    for command in ("collect", "versions", "preview", "status", "export", "sandbox", "demo", "dev"):
+        done = pipeline(command, "--help")
+        assert done.returncode == 0
+        assert "Usage:" in done.stdout

@@ -1,0 +1,57 @@
+"""Fixtures that several folders of tests share: a lake and an instance of their own, and the stand-in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from civitai_pipeline.instance import prepare_home
+from civitai_pipeline.sandbox import Sandbox, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_VARIABLES = (
+    "CIVITAI_BASE_URL",
+    "CIVITAI_API_KEY",
+    "CIVITAI_LAKE",
+    "CIVITAI_MIN_REQUEST_INTERVAL",
+    "CIVITAI_TIMEOUT",
+    "CIVITAI_RETRY_BUDGET",
+    "CIVITAI_BROWSING_LEVEL",
+    "DAGSTER_HOME",
+)
+
+
+@pytest.fixture
+def stand_in() -> Iterator[Sandbox]:
+    """A small stand-in of its own, which a test may change and break."""
+    with Sandbox(World.synthetic(seed=7, images=400)) as server:
+        yield server
+
+
+@pytest.fixture
+def environment(stand_in: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment that points at the stand-in, an empty lake and an instance of its own."""
+    for name in _VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    variables = {
+        "CIVITAI_BASE_URL": stand_in.url,
+        "CIVITAI_LAKE": str(tmp_path / "lake"),
+        "CIVITAI_MIN_REQUEST_INTERVAL": "0",
+        "CIVITAI_TIMEOUT": "5",
+        "CIVITAI_RETRY_BUDGET": "2",
+        "DAGSTER_HOME": str(tmp_path / "dagster"),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables
+
+
+@pytest.fixture
+def dagster_home(environment: dict[str, str], tmp_path: Path) -> Path:
+    """The instance's folder, prepared as the command line prepares it."""
+    prepare_home(tmp_path / "dagster")
+    return tmp_path / "dagster"

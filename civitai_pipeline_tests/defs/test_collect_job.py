@@ -1,0 +1,238 @@
+"""The ``collect`` job on a real instance, a real lake and the stand-in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import duckdb
+import pyarrow as pa
+import pytest
+
+from civitai_pipeline.definitions import build_defs
+from civitai_pipeline.defs.events import latest_summary
+from civitai_pipeline.defs.metadata import summary_from_metadata, summary_metadata
+from civitai_pipeline.defs.partitions import register_versions, version_of
+from civitai_pipeline.lake import schemas, tables
+from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.sandbox import DEMO_VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from civitai_pipeline.sandbox import Sandbox
+
+VERSION = DEMO_VERSIONS[0]
+IMAGE_PAGES = dg.AssetKey("image_pages")
+
+
+@pytest.fixture
+def instance(dagster_home: Path) -> Iterator[dg.DagsterInstance]:
+    assert dagster_home.is_dir()
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def run(
+    instance: dg.DagsterInstance, job: str = "collect", version: int = VERSION, **config: Any
+) -> dg.ExecuteInProcessResult:
+    register_versions(instance, [version])
+    return (
+        build_defs()
+        .resolve_job_def(job)
+        .execute_in_process(
+            instance=instance,
+            partition_key=str(version),
+            run_config={
+                "ops": {"image_pages": {"config": config}} if config else {},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            raise_on_error=False,
+        )
+    )
+
+
+def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {f"{e.asset_key.to_user_string()}.{e.check_name}": e.passed for e in result.get_asset_check_evaluations()}
+
+
+def test_one_run_makes_every_table_the_reports_and_the_database(
+    instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
+) -> None:
+    result = run(instance)
+    assert result.success, [str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure]
+    lake = Lake.at(environment["CIVITAI_LAKE"])
+    shown = set(stand_in.world.image_ids(VERSION))
+    held = set(tables.read_table(lake, schemas.PROMPTS, VERSION).column("image_id").to_pylist())
+    rejected = set(tables.read_table(lake, schemas.REJECTED_IMAGES, VERSION).column("image_id").to_pylist())
+    assert held | rejected == shown
+    assert not held & rejected
+    for name in (f"{VERSION}.html", "index.html", "plotly.min.js"):
+        assert (lake.reports / name).is_file()
+    with duckdb.connect(str(lake.database), read_only=True) as connection:
+        row = connection.sql("SELECT count(*) FROM prompts").fetchone()
+        assert row == (len(held),)
+        assert connection.sql("SELECT status FROM collection_state").fetchall() == [("at_end",)]
+
+
+def test_every_check_is_evaluated_for_the_partition_and_passes(instance: dg.DagsterInstance) -> None:
+    result = run(instance)
+    evaluations = result.get_asset_check_evaluations()
+    assert {e.partition for e in evaluations} == {str(VERSION)}
+    passed = checks_of(result)
+    assert all(passed.values()), passed
+    assert len(passed) == 7 + len(schemas.TABLES)
+
+
+def test_the_summary_stands_on_the_materialization_and_adds_up(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:
+    run(instance)
+    summary = latest_summary(instance, IMAGE_PAGES, str(VERSION))
+    assert summary is not None
+    assert summary["stop_reason"] == "at_end"
+    assert summary["attempted"] == len(stand_in.world.image_ids(VERSION))
+    assert summary["prompts_after"] - summary["prompts_before"] == summary["new"]
+    assert summary["listing"]["sort"] == "Oldest"
+    assert summary["error"] is None
+
+
+def test_rows_are_counted_and_columns_shown_on_each_table(instance: dg.DagsterInstance) -> None:
+    result = run(instance)
+    for table in schemas.TABLES:
+        event = result.asset_materializations_for_node(
+            "prompt_tables" if table.name in {"prompts", "rejected_images", "landed_pages"} else table.name
+        )
+        found = next(m for m in event if m.asset_key.to_user_string() == table.name)
+        assert found.metadata["dagster/partition_row_count"].value == found.metadata["rows"].value
+        assert found.partition == str(VERSION)
+
+
+def test_a_second_run_continues_where_the_first_stopped(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:
+    run(instance, max_items=50, page_size=25)
+    first = latest_summary(instance, IMAGE_PAGES, str(VERSION))
+    run(instance)
+    second = latest_summary(instance, IMAGE_PAGES, str(VERSION))
+    assert first is not None
+    assert second is not None
+    assert (first["stop_reason"], first["attempted"], first["branch"]) == ("max_items", 50, "initial")
+    assert (second["stop_reason"], second["branch"]) == ("at_end", "additional")
+    assert second["prompts_before"] == first["prompts_after"]
+    assert first["attempted"] + second["attempted"] == len(stand_in.world.image_ids(VERSION))
+
+
+def test_trouble_after_some_pages_keeps_them_and_a_check_shows_it(
+    instance: dg.DagsterInstance, stand_in: Sandbox
+) -> None:
+    stand_in.faults.add("forbidden", nth=2)
+    result = run(instance, page_size=20)
+    assert result.success, [str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure]
+    summary = latest_summary(instance, IMAGE_PAGES, str(VERSION))
+    assert summary is not None
+    assert (summary["stop_reason"], summary["pages"], summary["more_available"]) == ("rejected", 1, True)
+    assert checks_of(result)["image_pages.stopped_as_asked"] is False
+    assert checks_of(result)["image_pages.summary_adds_up"] is True
+
+
+def test_a_run_that_lands_nothing_fails_with_its_summary_and_stops_what_follows(
+    instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
+) -> None:
+    stand_in.faults.add("forbidden")
+    result = run(instance)
+    assert not result.success
+    failed = {event.step_key for event in result.all_events if event.is_step_failure}
+    assert failed == {"image_pages"}
+    observations = instance.fetch_observations(IMAGE_PAGES, limit=5).records
+    assert len(observations) == 1
+    observation = observations[0].asset_observation
+    assert observation is not None
+    assert observation.partition == str(VERSION)
+    assert summary_from_metadata(observation.metadata)["stop_reason"] == "rejected"
+    assert not Lake.at(environment["CIVITAI_LAKE"]).table(schemas.PROMPTS, VERSION).exists()
+
+
+def test_names_stay_empty_with_a_warning_while_they_cannot_be_asked_for(
+    instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
+) -> None:
+    stand_in.faults.add("server_error", on="model-versions")
+    result = run(instance)
+    assert result.success, [str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure]
+    assert checks_of(result)["model_version_info.names_are_known"] is False
+    row = tables.read_table(Lake.at(environment["CIVITAI_LAKE"]), schemas.MODEL_VERSION_INFO, VERSION).to_pylist()[0]
+    assert row["model_name"] is None
+
+
+def test_rebuilding_makes_the_same_tables_without_asking_the_api(
+    instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
+) -> None:
+    run(instance, page_size=20)
+    lake = Lake.at(environment["CIVITAI_LAKE"])
+    built = (schemas.PROMPTS, schemas.REJECTED_IMAGES, schemas.PROMPT_RESOURCES, schemas.PROMPT_CATEGORIES)
+    before = [tables.read_table(lake, table, VERSION) for table in built]
+    for table in built[1:]:
+        lake.table(table, VERSION).unlink()
+    stand_in.forget_requests()
+    assert run(instance, "rebuild").success
+    assert [tables.read_table(lake, table, VERSION) for table in built] == before
+    assert stand_in.requests == []
+
+
+@pytest.mark.parametrize("key", ["0", "-1", "abc", "007", "../../etc", "99999999999"])
+def test_a_partition_that_is_no_version_id_fails_with_one_clear_line(key: str) -> None:
+    with pytest.raises(dg.Failure, match="is not a model version id"):
+        version_of(key)
+
+
+def test_a_partition_key_that_is_a_path_writes_nothing_outside(
+    instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
+) -> None:
+    instance.add_dynamic_partitions("model_version", ["../escape"])
+    result = (
+        build_defs()
+        .resolve_job_def("collect")
+        .execute_in_process(instance=instance, partition_key="../escape", raise_on_error=False)
+    )
+    assert not result.success
+    assert stand_in.requests == []
+    assert not Lake.at(environment["CIVITAI_LAKE"]).root.joinpath("pages").exists()
+
+
+def test_a_summary_survives_its_way_through_metadata() -> None:
+    summary = {"a": None, "b": True, "c": 3, "d": 0.5, "e": "text", "f": [1, 2], "g": {"h": 1}}
+    assert summary_from_metadata(summary_metadata(summary)) == summary
+
+
+def test_a_wrong_table_is_caught_before_it_spreads(instance: dg.DagsterInstance, environment: dict[str, str]) -> None:
+    run(instance)
+    lake = Lake.at(environment["CIVITAI_LAKE"])
+    prompts = tables.read_table(lake, schemas.PROMPTS, VERSION)
+    tables.write_table(lake, schemas.PROMPTS, VERSION, pa.concat_tables([prompts, prompts.slice(0, 1)]))
+    job = build_defs().resolve_implicit_job_def_def_for_assets([dg.AssetKey("prompt_resources")])
+    assert job is not None
+    checks = (
+        build_defs()
+        .resolve_job_def("collect")
+        .get_subset(
+            asset_check_selection={dg.AssetCheckKey(dg.AssetKey("prompts"), "prompts_are_images_of_the_version")},
+            asset_selection=set(),
+        )
+    )
+    result = checks.execute_in_process(instance=instance, partition_key=str(VERSION), raise_on_error=False)
+    assert checks_of(result) == {"prompts.prompts_are_images_of_the_version": False}
+
+
+def test_registering_a_model_makes_partitions_of_its_versions(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:
+    config = {"ops": {"register_versions_of_model": {"config": {"model_id": 9001}}}}
+    for _ in range(2):
+        assert (
+            build_defs()
+            .resolve_job_def("register_model")
+            .execute_in_process(instance=instance, run_config=config)
+            .success
+        )
+    published = {str(version.id) for version in stand_in.world.versions_of(9001)}
+    assert set(instance.get_dynamic_partitions("model_version")) == published
+
+
+def test_previewing_lands_nothing(instance: dg.DagsterInstance, environment: dict[str, str]) -> None:
+    assert run(instance, "preview_collection").success
+    assert not Lake.at(environment["CIVITAI_LAKE"]).pages(VERSION).exists()

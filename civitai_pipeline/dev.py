@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
@@ -27,7 +28,8 @@ HOST = "127.0.0.1"
 SANDBOX_HOME = Path(".sandbox")
 # New images come in at this pace, so that a second collection of a version has something to find.
 SANDBOX_GROWS_EVERY_S = 60.0
-STOP_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 10.0
+POLL_S = 0.2
 
 _NOTE = """
 The Dagster UI opens at http://{host}:{port}
@@ -113,31 +115,42 @@ def _run_dagster(port: int, environment: dict[str, str]) -> int:
     workspace = resources.files("civitai_pipeline").joinpath("definitions.py")
     command = [sys.executable, "-m", "dagster", "dev", "-h", HOST, "-p", str(port)]
     command += ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-f", str(workspace)]
-    # A group of its own, because Dagster's processes outlive one that is stopped alone.
-    process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - our own command
     stopped = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopped.set()
-        os.killpg(process.pid, signal.SIGINT)
 
+    # Set before Dagster starts: a process begun in the background of a script ignores SIGINT, and its children would.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A group of its own, because Dagster's processes outlive one that is stopped alone.
+    process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - our own command
     try:
-        status = process.wait()
+        while process.poll() is None and not stopped.wait(POLL_S):
+            pass
     finally:
+        _end_group(process)
         for number, handler in before.items():
             signal.signal(number, handler)
-        _end_group(process)
-    return 0 if stopped.is_set() else status
+    return 0 if stopped.is_set() else process.returncode
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Makes sure that nothing of what was started goes on."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(timeout=STOP_TIMEOUT_S)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        _signal_group(process, number)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            # Reaped first, or it would stand in its group as a zombie for ever.
+            process.poll()
+            if not _signal_group(process, 0):
+                return
+            time.sleep(POLL_S)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Sends a signal to all that was started, 0 to none; whether there was anybody left."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -13,6 +13,9 @@ from typing import Any, NoReturn
 
 import orjson
 
+# Of an integer of 64 bits, with its sign.
+MAX_DIGITS = 20
+
 
 class InvalidJsonError(ValueError):
     """The bytes are not JSON."""
@@ -32,7 +35,7 @@ def loads(raw: bytes | str) -> Any:  # noqa: ANN401 - any JSON value
         # Left to itself, the standard library would also take UTF-16 and byte order marks, which cannot be
         # copied into a document of ours.
         text = raw if isinstance(raw, str) else raw.decode("utf-8", "surrogatepass")
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_int=_number, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidJsonError(str(error)) from error
 
@@ -87,6 +90,14 @@ def _write_patiently(value: Any, *, sort_keys: bool) -> bytes:  # noqa: ANN401 -
         else:
             written.append(json.dumps(part).encode("ascii"))
     return b"".join(written)
+
+
+def _number(digits: str) -> int | float:
+    """As orjson reads it, so that a value does not depend on what stands beside it in the document."""
+    if len(digits) > MAX_DIGITS:
+        return float(digits)
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(number)
 
 
 def _refuse_constant(name: str) -> NoReturn:

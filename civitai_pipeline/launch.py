@@ -5,6 +5,7 @@ Knows how to read a run's result; what a run does stands in ``defs``.
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from civitai_pipeline.defs.resources import Progress
 
 
+# By name, because Dagster's own is not public.
+_INTERRUPTS = {"KeyboardInterrupt", "DagsterExecutionInterruptedError"}
+
+
 @dataclass(frozen=True)
 class CollectRun:
     """A finished run of the ``collect`` job.
@@ -29,10 +34,12 @@ class CollectRun:
     Attributes:
         summary: The run summary; None if the run died before it began to collect.
         failures: What failed in it, one line each.
+        interrupted: Whether it was interrupted.
     """
 
     summary: dict[str, Any] | None
     failures: list[str]
+    interrupted: bool
 
 
 def collect(version: int, options: CollectOptions, progress: Progress, *, log_level: str = "CRITICAL") -> CollectRun:
@@ -43,13 +50,11 @@ def collect(version: int, options: CollectOptions, progress: Progress, *, log_le
         options: How to collect it.
         progress: Hears of each landed page.
         log_level: From which level on Dagster's own log goes to standard error.
-
-    Raises:
-        KeyboardInterrupt: The run was interrupted; what had landed is kept.
     """
     job = build_defs(progress).resolve_job_def("collect")
     with dg.DagsterInstance.get() as instance:
         register_versions(instance, [version])
+        run_id = str(uuid.uuid4())
         result = job.execute_in_process(
             instance=instance,
             partition_key=str(version),
@@ -57,8 +62,13 @@ def collect(version: int, options: CollectOptions, progress: Progress, *, log_le
                 ops={"image_pages": _config(options)}, loggers={"console": {"config": {"log_level": log_level}}}
             ),
             raise_on_error=False,
+            run_id=run_id,
         )
-    return CollectRun(_summary_of(result.all_events), list(_failures_of(result.all_events)))
+        return CollectRun(
+            _summary_of(instance, run_id),
+            list(_failures_of(result.all_events)),
+            any(_is_interrupt(event) for event in result.all_events),
+        )
 
 
 def registered(versions: list[int], *, register: bool) -> set[int]:
@@ -88,16 +98,24 @@ def _config(options: CollectOptions) -> CollectConfig:
     )
 
 
-def _summary_of(events: Sequence[dg.DagsterEvent]) -> dict[str, Any] | None:
+def _summary_of(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any] | None:
+    """The summary that a run left: on its materialization, or on an observation if it failed or was cancelled."""
     metadata: Mapping[str, dg.MetadataValue[Any]] | None = None
-    for event in events:
-        if event.asset_key != image_pages.key:
+    kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
+    for entry in instance.all_logs(run_id, of_type=kinds):
+        event = entry.dagster_event
+        if event is None or event.asset_key != image_pages.key:
             continue
         if event.is_step_materialization:
             metadata = event.step_materialization_data.materialization.metadata
-        elif event.is_asset_observation:
+        else:
             metadata = event.asset_observation_data.asset_observation.metadata
     return None if metadata is None else summary_from_metadata(metadata)
+
+
+def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error if event.is_step_failure else None
+    return error is not None and error.cls_name in _INTERRUPTS
 
 
 def _failures_of(events: Sequence[dg.DagsterEvent]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from datetime import UTC, datetime
@@ -137,6 +138,8 @@ def _run_collect(settings: Settings, version: int, options: CollectOptions, *, v
     warnings.simplefilter("ignore")  # Dagster's notices about its own future are for developers
     from civitai_pipeline import launch  # noqa: PLC0415 - Dagster takes seconds to load
 
+    # A supervisor's stop is a cancellation like Ctrl-C: the summary is written and the run can go on later.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = ConsoleProgress(errors)
     try:
         prepare_home(settings.dagster_home)
@@ -148,6 +151,9 @@ def _run_collect(settings: Settings, version: int, options: CollectOptions, *, v
         sys.exit(EXIT_CANCELED)
     finally:
         progress.close()
+    if run.interrupted and (run.summary is None or run.summary["stop_reason"] != "canceled"):
+        say("Cancelled; what has landed is kept, run again to go on.")
+        sys.exit(EXIT_CANCELED)
     if run.summary is None:
         raise Trouble("; ".join(run.failures) or "the run failed before it began; see it in the Dagster UI")
     for failure in run.failures:

@@ -24,6 +24,7 @@ from civitai_pipeline.lake.ledger import Ledger, PageExistsError
 from civitai_pipeline.lake.locks import LockedError, sole_writer
 from civitai_pipeline.lake.pages import LandedPage, Options, PageId
 from civitai_pipeline.prompts.items import Outcome, read_item
+from civitai_pipeline.prompts.values import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,12 +170,12 @@ class Collector:
         except _Stop as stop:
             self._finish(stop.reason, stop.error)
         except LockedError as error:
-            with suppress(LakeError):
-                self._take_stock()
+            self._take_stock_if_possible()
             self._finish(StopReason.CONFLICT, str(error))
         except PageExistsError as error:
             self._finish(StopReason.CONFLICT, str(error))
         except LakeError as error:
+            self._take_stock_if_possible()
             self._finish(StopReason.LAKE_UNAVAILABLE, str(error))
         except Exception as error:
             self._finish(StopReason.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
@@ -222,6 +223,11 @@ class Collector:
         position = take_up(self._ledger, self._listing, restart=self._options.restart)
         self._stand_at(position)
         return position
+
+    def _take_stock_if_possible(self) -> None:
+        if self.summary.walk is None:
+            with suppress(LakeError):
+                self._take_stock()
 
     def _walk(self, position: Position) -> None:
         try:
@@ -343,7 +349,8 @@ class Collector:
 
 def _absent_from_repeat(repeated: list[Any], shown: list[Any]) -> frozenset[int] | None:
     """The ids of a page's items that were not shown again; None if ``shown`` is more than a part of that page."""
-    if shown == repeated:
+    # As bytes, because comparing values nested as deeply as strangers like would end in a RecursionError.
+    if canonical_json(shown) == canonical_json(repeated):
         return frozenset()
     known = {reading.image_id: reading.fingerprint for reading in map(read_item, repeated)}
     again = {reading.image_id: reading.fingerprint for reading in map(read_item, shown)}

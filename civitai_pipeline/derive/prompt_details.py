@@ -9,13 +9,14 @@ import pyarrow as pa
 
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.tables import Provenance
+from civitai_pipeline.prompts.text import prompt_hash
 
 if TYPE_CHECKING:
     from civitai_pipeline.prompts.categories import Categorizer
 
 # Raised whenever the same prompts would give other rows.
 RESOURCES_CODE_VERSION = "1"
-CATEGORIES_CODE_VERSION = "1"
+CATEGORIES_CODE_VERSION = "2"
 
 
 def build_resources(prompts: pa.Table) -> pa.Table:
@@ -61,7 +62,7 @@ def build_categories(prompts: pa.Table, earlier: pa.Table | None, categorizer: C
         earlier = schemas.PROMPT_CATEGORIES.arrow_schema.empty_table()
     columns = ["category", "confidence", "is_primary", "matched_keywords", "taxonomy_version", "prompt_hash"]
     with duckdb.connect() as connection:
-        connection.register("prompts", prompts.select(["image_id", "model_version_id", "prompt", "prompt_hash"]))
+        connection.register("prompts", _with_hash_of_what_is_categorized(prompts))
         connection.register("earlier", earlier)
         connection.execute(
             f"CREATE TEMP TABLE known AS SELECT DISTINCT ON (prompt_hash, category) {', '.join(columns)} FROM earlier"  # noqa: S608 - our own column names
@@ -79,6 +80,21 @@ def build_categories(prompts: pa.Table, earlier: pa.Table | None, categorizer: C
     return _finished(schemas.PROMPT_CATEGORIES, joined, prompts, version)
 
 
+def _with_hash_of_what_is_categorized(prompts: pa.Table) -> pa.Table:
+    """The prompts, with the hash that decides their categories.
+
+    The categorizer reads the end of a line as a comma, so prompts that are equal but for line ends may
+    differ in categories; what it then looks at is the normal form.
+    """
+    texts, known = prompts.column("prompt").to_pylist(), prompts.column("prompt_hash").to_pylist()
+    hashes = [
+        prompt_hash(text.replace("\n", ",")) if "\n" in text else same for text, same in zip(texts, known, strict=True)
+    ]
+    return prompts.select(["image_id", "model_version_id", "prompt"]).append_column(
+        "prompt_hash", pa.array(hashes, type=pa.string())
+    )
+
+
 def _categories_version(categorizer: Categorizer) -> str:
     return f"{CATEGORIES_CODE_VERSION}/{categorizer.taxonomy.version}"
 
@@ -93,9 +109,9 @@ def _decide(unknown: pa.Table, categorizer: Categorizer) -> pa.Table:
             "is_primary": match.is_primary,
             "matched_keywords": list(match.matched_keywords),
             "taxonomy_version": taxonomy_version,
-            "prompt_hash": prompt_hash,
+            "prompt_hash": decided,
         }
-        for prompt_hash, prompt in zip(
+        for decided, prompt in zip(
             unknown.column("prompt_hash").to_pylist(), unknown.column("prompt").to_pylist(), strict=True
         )
         for match in categorizer.categorize(prompt)

@@ -12,7 +12,7 @@ import pathlib
 import secrets
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def temporary(root: UPath, purpose: str) -> Iterator[UPath]:
     try:
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        # What cannot be removed, on a disk gone read-only say, is swept later; the trouble itself must be heard.
+        with suppress(OSError):
+            path.unlink()
 
 
 def write_flushed(path: UPath, data: bytes) -> None:

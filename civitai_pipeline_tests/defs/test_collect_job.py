@@ -71,8 +71,7 @@ def test_one_run_makes_every_table_the_reports_and_the_database(
     for name in (f"{VERSION}.html", "index.html", "plotly.min.js"):
         assert (lake.reports / name).is_file()
     with duckdb.connect(str(lake.database), read_only=True) as connection:
-        row = connection.sql("SELECT count(*) FROM prompts").fetchone()
-        assert row == (len(held),)
+        assert connection.sql("SELECT count(*) FROM prompts").fetchall() == [(len(held),)]
         assert connection.sql("SELECT status FROM collection_state").fetchall() == [("at_end",)]
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from civitai_pipeline.civitai.failures import ApiFailure
 from civitai_pipeline.civitai.listing import ALL_LEVELS, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Sort
 from civitai_pipeline.collect.collector import CollectOptions, Collector
-from civitai_pipeline.collect.summary import Summary
+from civitai_pipeline.collect.summary import StopReason, Summary
 from civitai_pipeline.defs.assets.common import API_POOL, COLLECTION, OWNERS, table_asset
 from civitai_pipeline.defs.metadata import summary_metadata
 from civitai_pipeline.defs.partitions import model_version, version_of
@@ -96,6 +96,9 @@ def image_pages(
     try:
         summary = collector.run()
     except BaseException:
+        if collector.summary.stop_reason is StopReason.CANCELED:
+            # Ctrl-C or a supervisor's stop, which Dagster would otherwise record as a failure.
+            context.instance.report_run_canceling(context.run, message="The run was interrupted.")
         _observe(context, collector.summary)
         raise
     metadata = summary_metadata(summary.as_dict())

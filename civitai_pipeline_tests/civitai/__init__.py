@@ -1,0 +1,1 @@
+"""Tests of the HTTP client, over real HTTP to the stand-in."""

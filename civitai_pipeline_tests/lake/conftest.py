@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from civitai_pipeline.lake.ledger import Ledger
+from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline_tests.lake.examples import VERSION
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """An empty lake that does not exist yet."""
+    return Lake.at(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def ledger(lake: Lake) -> Ledger:
+    """The empty ledger of a version."""
+    return Ledger(lake, VERSION)

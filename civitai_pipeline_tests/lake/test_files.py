@@ -1,0 +1,245 @@
+"""Bytes on disk: whole or not at all, and trouble told in a line."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from civitai_pipeline.lake import schemas
+from civitai_pipeline.lake.database import build_database
+from civitai_pipeline.lake.export import ExportError, export_prompts
+from civitai_pipeline.lake.files import LakeError, sweep_abandoned, temporary, write_whole
+from civitai_pipeline.lake.ledger import Ledger
+from civitai_pipeline.lake.locks import sole_writer
+from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.lake.tables import read_table
+from civitai_pipeline_tests.lake.examples import VERSION, body, land, page, prompt_row, python, write_prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _scratch(lake: Lake, name: str, age_s: float = 0.0) -> Path:
+    folder = Path(str(lake.root)) / ".tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_bytes(b"half")
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+def _dead_pid() -> int:
+    process = subprocess.Popen(["/bin/true"])
+    process.wait()
+    return process.pid
+
+
+def test_the_file_of_a_dead_writer_is_swept_and_that_of_a_living_one_stays(lake: Lake) -> None:
+    host = socket.gethostname()
+    dead = _scratch(lake, f"page-{host}-{_dead_pid()}-0a1b2c3d")
+    dead_log = _scratch(lake, f"database-{host}-{_dead_pid()}-0a1b2c3d.wal")
+    impossible = _scratch(lake, f"page-{host}-{10**30}-0a1b2c3d")
+    alive = _scratch(lake, f"page-{host}-{os.getpid()}-0a1b2c3d", age_s=10**6)
+    not_ours = _scratch(lake, f"page-{host}-1-0a1b2c3d", age_s=10**6)
+    assert sweep_abandoned(lake.root) == 3
+    assert [path.exists() for path in (dead, dead_log, impossible, alive, not_ours)] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_the_file_of_another_machine_is_swept_after_a_day(lake: Lake) -> None:
+    young = _scratch(lake, "page-other-host-12-0a1b2c3d", age_s=23 * 3600)
+    old = _scratch(lake, "page-other-host-12-0a1b2c3e", age_s=25 * 3600)
+    foreign = _scratch(lake, "²", age_s=25 * 3600)
+    assert sweep_abandoned(lake.root) == 2
+    assert [path.exists() for path in (young, old, foreign)] == [True, False, False]
+
+
+def test_a_folder_among_the_temporary_files_is_left_alone(lake: Lake) -> None:
+    folder = Path(str(lake.root)) / ".tmp" / f"page-{socket.gethostname()}-{_dead_pid()}-00"
+    folder.mkdir(parents=True)
+    assert sweep_abandoned(lake.root) == 0
+    assert folder.is_dir()
+
+
+def test_sweeping_an_empty_lake_does_nothing(lake: Lake) -> None:
+    assert sweep_abandoned(lake.root) == 0
+    assert not lake.root.exists()
+
+
+_KILLED = """
+import sys, os, signal
+from civitai_pipeline.lake.files import temporary
+from civitai_pipeline.lake.paths import Lake
+lake = Lake.at(sys.argv[1])
+with temporary(lake.root, "page") as scratch:
+    scratch.write_bytes(b"half a page")
+    print(scratch.name, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_a_killed_writer_left_is_no_data_and_is_swept(lake: Lake) -> None:
+    writer = python(_KILLED, str(lake.root))
+    assert writer.stdout is not None
+    name = writer.stdout.readline().strip()
+    assert sweep_abandoned(lake.root) == 0
+    writer.kill()
+    writer.communicate()
+    assert (lake.root / ".tmp" / name).read_bytes() == b"half a page"
+    assert lake.versions() == []
+    assert sweep_abandoned(lake.root) == 1
+
+
+def test_a_temporary_file_goes_however_its_use_ends(lake: Lake) -> None:
+    def fail() -> None:
+        with temporary(lake.root, "page") as scratch:
+            scratch.write_bytes(b"x")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list((lake.root / ".tmp").iterdir()) == []
+
+
+def test_a_file_is_replaced_whole_and_a_reader_keeps_the_old_one(lake: Lake) -> None:
+    path = lake.root / "reports" / "index.html"
+    write_whole(lake.root, path, b"old")
+    with path.open("rb") as reader:
+        write_whole(lake.root, path, b"new and longer")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new and longer"
+
+
+def test_a_lake_that_can_be_written_is_checked_without_a_trace(lake: Lake) -> None:
+    lake.check_writable()
+    assert [entry.name for entry in lake.root.iterdir()] == [".tmp"]
+    assert list((lake.root / ".tmp").iterdir()) == []
+
+
+def _one_clear_line(error: Exception) -> str:
+    message = str(error)
+    assert "\n" not in message
+    assert "Traceback" not in message
+    return message
+
+
+def test_a_file_where_the_lake_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lake").write_text("a file")
+    lake = Lake.at(str(tmp_path / "lake"))
+    with pytest.raises(LakeError) as caught:
+        lake.check_writable()
+    assert "a file stands where a folder should be" in _one_clear_line(caught.value)
+    (tmp_path / "lake").unlink()
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / ".tmp").write_text("a file")
+    with pytest.raises(LakeError, match="a file stands where a folder should be"):
+        lake.check_writable()
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system of one megabyte, with the options given."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - a fixed command
+        if done.returncode:
+            pytest.skip("mounting a small file system needs root")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], check=False, capture_output=True)  # noqa: S603, S607 - a fixed command
+
+
+def _fill(folder: Path, leave: int = 0) -> None:
+    space = os.statvfs(folder)
+    (folder / "filler").write_bytes(b"x" * (space.f_bavail * space.f_frsize - leave))
+
+
+def test_a_full_disk_is_told_and_what_has_landed_is_safe(mounted: Callable[[str], Path]) -> None:
+    folder = mounted("size=1m")
+    lake = Lake.at(str(folder / "lake"))
+    ledger = Ledger(lake, VERSION)
+    land(ledger, 1, 1, 1, [1])
+    write_prompts(lake, prompt_row(1))
+    _fill(folder)
+    noise = os.urandom(20_000).hex()
+    doings: list[Callable[[], object]] = [
+        lambda: ledger.land(page(1, 2, 2), body([{"id": 2, "prompt": noise}])),
+        lambda: write_prompts(lake, prompt_row(2, prompt=noise)),
+        lambda: write_whole(lake.root, lake.reports / "index.html", noise.encode()),
+    ]
+    for doing in doings:
+        with pytest.raises(LakeError) as caught:
+            doing()
+        assert "the disk is full" in _one_clear_line(caught.value)
+    with pytest.raises(LakeError, match="if the disk is full"):
+        build_database(lake)
+    assert list((lake.root / ".tmp").iterdir()) == []
+    assert [landed.items for landed in ledger.pages()] == [[{"id": 1}]]
+    assert read_table(lake, schemas.PROMPTS, VERSION).column("image_id").to_pylist() == [1]
+    with pytest.raises(LakeError, match="the disk is full"), sole_writer(lake, 5):
+        pass
+    (folder / "filler").unlink()
+    land(ledger, 1, 2, 2, [2])
+    assert ledger.covered() == {1: 2}
+
+
+def test_a_disk_that_fills_while_a_table_is_written_leaves_the_old_one(mounted: Callable[[str], Path]) -> None:
+    folder = mounted("size=1m")
+    lake = Lake.at(str(folder / "lake"))
+    write_prompts(lake, prompt_row(1))
+    _fill(folder, leave=40_000)
+    rows = [prompt_row(number, prompt=os.urandom(2000).hex()) for number in range(100)]
+    with pytest.raises(LakeError, match="the disk is full"):
+        write_prompts(lake, *rows)
+    assert read_table(lake, schemas.PROMPTS, VERSION).num_rows == 1
+
+
+def test_an_export_to_a_full_or_missing_place_is_told(mounted: Callable[[str], Path], lake: Lake) -> None:
+    folder = mounted("size=1m")
+    write_prompts(lake, *(prompt_row(number, prompt=os.urandom(5000).hex()) for number in range(300)))
+    for kind in ("csv", "jsonl", "parquet"):
+        output = folder / f"out.{kind}"
+        with pytest.raises(ExportError) as caught:
+            export_prompts(lake, [], kind, output)
+        assert str(output) in _one_clear_line(caught.value)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_disk_that_may_not_be_written_is_told(mounted: Callable[[str], Path]) -> None:
+    folder = mounted("size=1m")
+    lake = Lake.at(str(folder))
+    land(Ledger(lake, VERSION), 1, 1, 1, [1])
+    write_prompts(lake, prompt_row(1))
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)  # noqa: S603, S607 - a fixed command
+    doings: list[Callable[[], object]] = [
+        lake.check_writable,
+        lambda: land(Ledger(lake, VERSION), 1, 2, 2),
+        lambda: write_prompts(lake, prompt_row(2)),
+    ]
+    for doing in doings:
+        with pytest.raises(LakeError) as caught:
+            doing()
+        assert "this user may not write there; set CIVITAI_LAKE" in _one_clear_line(caught.value)
+    with pytest.raises(LakeError):
+        build_database(lake)
+    with pytest.raises(LakeError, match="may not write there"), sole_writer(lake, VERSION):
+        pass
+    with pytest.raises(ExportError):
+        export_prompts(lake, [], "csv", folder / "out.csv")
+    assert Ledger(lake, VERSION).covered() == {1: 1}
+    assert read_table(lake, schemas.PROMPTS, VERSION).num_rows == 1

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline import launch
-from civitai_pipeline.collect.collector import CollectOptions
+from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.console import ConsoleProgress, summary_table
 from civitai_pipeline.instance import prepare_home
 from civitai_pipeline.report import INDEX_FILE

@@ -19,7 +19,7 @@ from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from civitai_pipeline.collect.collector import CollectOptions
+    from civitai_pipeline.collect.options import CollectOptions
     from civitai_pipeline.defs.resources import Progress
 
 
@@ -88,7 +88,8 @@ def registered(versions: list[int], *, register: bool) -> set[int]:
 def _config(options: CollectOptions) -> CollectConfig:
     return CollectConfig(
         sort=options.sort,
-        browsing_level=options.browsing_level,
+        browsing_levels=list(options.browsing_levels or (options.browsing_level,)),
+        start_cursor=options.start_cursor,
         max_items=options.max_items,
         max_minutes=options.max_minutes,
         page_size=options.page_size,

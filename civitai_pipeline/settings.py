@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://civitai.com"
 DEFAULT_LAKE = "data"
 DEFAULT_DAGSTER_HOME = ".dagster"
+DEFAULT_WATCHLIST = "watchlist.yaml"
 # Five bits: PG, PG-13, R, X, XXX. The API strips anything above, so asking for it would lie.
 ALL_BROWSING_LEVELS = 31
 # Clocks and sockets overflow far beyond it.
@@ -44,6 +45,9 @@ class Settings:
         timeout: Seconds to wait for the server to say something.
         retry_budget: Seconds to spend waiting between the tries of one request.
         browsing_level: The maturity bits to ask for, 1 to 31.
+        watchlist: The file that says what to keep up to date.
+        failure_webhook: Where failed runs are told of, or None to tell nobody. Kept out of ``repr``: such
+            addresses hold secrets.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -54,6 +58,8 @@ class Settings:
     timeout: float = 60.0
     retry_budget: float = 120.0
     browsing_level: int = 1
+    watchlist: str = DEFAULT_WATCHLIST
+    failure_webhook: str | None = field(default=None, repr=False)
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -79,11 +85,20 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         timeout=_seconds(env, "CIVITAI_TIMEOUT", 60.0),
         retry_budget=_seconds(env, "CIVITAI_RETRY_BUDGET", 120.0, zero_is_legal=True),
         browsing_level=_browsing_level(env, "CIVITAI_BROWSING_LEVEL"),
+        watchlist=_text(env, "CIVITAI_WATCHLIST") or DEFAULT_WATCHLIST,
+        failure_webhook=_webhook(_text(env, "CIVITAI_FAILURE_WEBHOOK")),
     )
 
 
 def _text(env: Mapping[str, str], name: str) -> str | None:
     return env.get(name, "").strip() or None
+
+
+def _webhook(text: str | None) -> str | None:
+    # The address itself is left out of the error: it may hold a secret.
+    if text is not None and not text.startswith(("http://", "https://")):
+        raise SettingsError("CIVITAI_FAILURE_WEBHOOK must be an http or https address")
+    return text
 
 
 def _base_url(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,6 @@ from civitai_pipeline.sandbox import Sandbox, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _VARIABLES = (
     "CIVITAI_BASE_URL",
@@ -51,7 +51,8 @@ def environment(stand_in: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def dagster_home(environment: dict[str, str], tmp_path: Path) -> Path:
+def dagster_home(environment: dict[str, str]) -> Path:
     """The instance's folder, prepared as the command line prepares it."""
-    prepare_home(tmp_path / "dagster")
-    return tmp_path / "dagster"
+    home = Path(environment["DAGSTER_HOME"])
+    prepare_home(home)
+    return home

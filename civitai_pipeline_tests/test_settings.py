@@ -21,6 +21,8 @@ VARIABLES = {
     "CIVITAI_TIMEOUT": "timeout",
     "CIVITAI_RETRY_BUDGET": "retry_budget",
     "CIVITAI_BROWSING_LEVEL": "browsing_level",
+    "CIVITAI_WATCHLIST": "watchlist",
+    "CIVITAI_FAILURE_WEBHOOK": "failure_webhook",
 }
 KEY = "s3cret-0123456789abcdef"
 
@@ -39,6 +41,8 @@ def test_an_empty_environment_gives_the_defaults_of_the_contract(
         timeout=60.0,
         retry_budget=120.0,
         browsing_level=1,
+        watchlist="watchlist.yaml",
+        failure_webhook=None,
     )
     assert load_settings(dict.fromkeys(VARIABLES, "")) == defaults
     assert load_settings(dict.fromkeys(VARIABLES, " \t")) == defaults
@@ -58,6 +62,8 @@ def test_an_empty_environment_gives_the_defaults_of_the_contract(
         ("CIVITAI_TIMEOUT", "1e1", 10.0),
         ("CIVITAI_RETRY_BUDGET", "0", 0.0),
         ("CIVITAI_BROWSING_LEVEL", "31", 31),
+        ("CIVITAI_WATCHLIST", "/etc/versions.yaml", "/etc/versions.yaml"),
+        ("CIVITAI_FAILURE_WEBHOOK", "https://hooks.example/T0/B0", "https://hooks.example/T0/B0"),
     ],
 )
 def test_each_variable_is_read(name: str, text: str, value: object) -> None:
@@ -97,6 +103,7 @@ REFUSED = [
     ("CIVITAI_TIMEOUT", "0"),
     ("CIVITAI_TIMEOUT", "-0.0"),
     *(("CIVITAI_BROWSING_LEVEL", text) for text in ("0", "32", "-1", "1.0", "PG", "٣", "²", "9" * 5000, "01", "1_0")),
+    *(("CIVITAI_FAILURE_WEBHOOK", text) for text in ("hooks.example", "ftp://hooks.example", "file:///etc/passwd")),
     ("DAGSTER_HOME", "~nobody-of-this-name/dagster"),
 ]  # fmt: skip
 
@@ -141,11 +148,12 @@ def test_a_key_may_go_over_https_and_to_this_machine(url: str) -> None:
 
 
 def test_the_key_is_in_no_repr_and_in_no_message() -> None:
-    assert KEY not in repr(load_settings({"CIVITAI_API_KEY": KEY}))
+    assert KEY not in repr(load_settings({"CIVITAI_API_KEY": KEY, "CIVITAI_FAILURE_WEBHOOK": f"https://hooks/{KEY}"}))
     bad: list[dict[str, Any]] = [
         {"CIVITAI_API_KEY": f"{KEY} {KEY}"},
         {"CIVITAI_API_KEY": KEY, "CIVITAI_BASE_URL": "http://civitai.com"},
         {"CIVITAI_BASE_URL": f"https://civitai.com?token={KEY}"},
+        {"CIVITAI_FAILURE_WEBHOOK": f"hooks/{KEY}"},
         {"CIVITAI_BASE_URL": f"https://me:{KEY}@civitai.com"},
         {"CIVITAI_BASE_URL": f"ftp://me:{KEY}@civitai.com"},
         {"CIVITAI_BASE_URL": f"https://me:{KEY}@civitai.com:99999"},

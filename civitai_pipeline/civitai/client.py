@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus, urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 import urllib3
@@ -143,9 +143,7 @@ class CivitaiClient:
         self._session = _Session()
         self._session.auth = _KeyAuth(self._api_key)
         # Servers echo addresses, in which a key with odd characters is spelled otherwise.
-        self._key_spellings = (
-            tuple(dict.fromkeys((api_key, quote(api_key, ""), quote_plus(api_key)))) if api_key else ()
-        )
+        self._key_spellings = tuple(dict.fromkeys((api_key, quote(api_key, "")))) if api_key else ()
         self._session.headers["Accept"] = "application/json"
         self._session.headers["User-Agent"] = "civitai-pipeline"
         # A proxy named in the environment would see the key of a plain-http request to this machine.

@@ -36,7 +36,7 @@ from civitai_pipeline.settings import ALL_BROWSING_LEVELS, Settings
 if TYPE_CHECKING:
     from civitai_pipeline.civitai.client import CivitaiClient
     from civitai_pipeline.civitai.payloads import Model
-    from civitai_pipeline.collect.collector import CollectOptions
+    from civitai_pipeline.collect.options import CollectOptions
 
 
 @click.command()
@@ -52,12 +52,16 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--browsing-level",
+    "browsing_levels",
     type=click.IntRange(1, ALL_BROWSING_LEVELS),
-    help="Maturity to ask for: a sum of 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX.  [default: CIVITAI_BROWSING_LEVEL or 1]",
+    multiple=True,
+    help="Maturity to ask for: a sum of 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX; given several times, each is a listing of "
+    "its own.  [default: CIVITAI_BROWSING_LEVEL or 1]",
 )
 @click.option("--strict-version-match", is_flag=True, help="Accept only images that name the version as checkpoint.")
 @click.option("--append-only", is_flag=True, help="Never change a row already held.")
 @click.option("--restart", is_flag=True, help="Walk the listing anew; nothing held is lost.")
+@click.option("--start-cursor", help="Start a new walk at this cursor.")
 @click.option(
     "--page-size", type=int, default=DEFAULT_PAGE_SIZE, show_default=True, help=f"Items a page, up to {MAX_PAGE_SIZE}."
 )
@@ -86,11 +90,11 @@ def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: An
 
 
 def _collect_options(settings: Settings, choices: dict[str, Any]) -> CollectOptions:
-    from civitai_pipeline.collect.collector import CollectOptions  # noqa: PLC0415 - loads DuckDB and Arrow
+    from civitai_pipeline.collect.options import CollectOptions  # noqa: PLC0415 - as the others
 
-    sort, level = Sort.from_flag(choices.pop("sort")), choices.pop("browsing_level") or settings.browsing_level
+    sort = Sort.from_flag(choices.pop("sort"))
     try:
-        return CollectOptions(sort=sort, browsing_level=level, **choices)
+        return CollectOptions(sort=sort, browsing_level=settings.browsing_level, **choices)
     except ValueError as error:
         raise Misuse(str(error)) from None
 
@@ -125,7 +129,7 @@ def _reject(version: int, options: CollectOptions, failure: ApiFailure, *, as_js
         run_id=None,
         started_at=now,
         finished_at=now,
-        listing=options.listing(version).as_dict(),
+        listing=options.listings(version)[0].as_dict(),
         max_items=options.max_items,
         stop_reason=StopReason.REJECTED,
         error=f"there is no model version {version} on the site: {failure}; look at the address of the model's page",

@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
-from civitai_pipeline.civitai.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Listing, Sort
+from civitai_pipeline.collect.contract import ContractWatch
 from civitai_pipeline.collect.position import Position, new_walk, take_up
 from civitai_pipeline.collect.summary import SAMPLE_SIZE, StopReason, Summary
 from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from civitai_pipeline.civitai.client import CivitaiClient
     from civitai_pipeline.civitai.listing import Cursor
     from civitai_pipeline.civitai.payloads import ImagePage
+    from civitai_pipeline.collect.options import CollectOptions
     from civitai_pipeline.lake.paths import Lake
 
 log = logging.getLogger(__name__)
@@ -39,58 +39,6 @@ log = logging.getLogger(__name__)
 # On one of the API's paths a query that ran out of its 20 s is answered with an empty page without a cursor,
 # so an empty end is asked for a second time, after a pause, before it is believed.
 EMPTY_END_PAUSE_S = 3.0
-# Landed with each page and kept in a 32-bit column, as the API's own ids are.
-MOST_ITEMS = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class CollectOptions:
-    """How a run collects.
-
-    Attributes:
-        sort: The order to walk in.
-        browsing_level: The maturity bits to ask for.
-        strict_version_match: Accept only items that name the version as their checkpoint.
-        append_only: Never change a row already held.
-        restart: Start a new walk even where one could go on.
-        max_items: Stop at the first page boundary at or past this many items, at most ``MOST_ITEMS``; None for
-            no limit.
-        max_minutes: Stop at the first page boundary past this many minutes; None for no limit.
-        page_size: Items to ask for at a time, 1 to 200.
-
-    Raises:
-        ValueError: A value is out of range.
-    """
-
-    sort: Sort = Sort.OLDEST
-    browsing_level: int = 1
-    strict_version_match: bool = False
-    append_only: bool = False
-    restart: bool = False
-    max_items: int | None = None
-    max_minutes: float | None = None
-    page_size: int = DEFAULT_PAGE_SIZE
-
-    def __post_init__(self) -> None:
-        if self.max_items is not None and self.max_items < 1:
-            raise ValueError(f"max_items must be 1 or more, not {self.max_items}; leave it out to collect everything")
-        if self.max_items is not None and self.max_items > MOST_ITEMS:
-            raise ValueError(
-                f"max_items must be at most {MOST_ITEMS}, not {self.max_items}; leave it out to collect everything"
-            )
-        if self.max_minutes is not None and not self.max_minutes > 0:
-            raise ValueError(f"max_minutes must be more than 0, not {self.max_minutes}; leave it out for no limit")
-        if not 1 <= self.page_size <= MAX_PAGE_SIZE:
-            raise ValueError(f"page_size must be from 1 to {MAX_PAGE_SIZE}, not {self.page_size}")
-
-    @property
-    def limit(self) -> int:
-        """Items to ask for at a time: never more than the run may take."""
-        return self.page_size if self.max_items is None else min(self.page_size, self.max_items)
-
-    def listing(self, version: int) -> Listing:
-        """What these options walk of a version."""
-        return Listing(version, self.sort, self.browsing_level)
 
 
 class _Stop(Exception):  # noqa: N818 - the end of a run, not an error
@@ -107,6 +55,7 @@ class Collector:
 
     Attributes:
         summary: What the run has done so far; complete at every moment.
+        contract: How what came back compares with what the API promises.
     """
 
     def __init__(
@@ -136,19 +85,22 @@ class Collector:
         self._lake = lake
         self._options = options
         self._on_page = on_page
-        self._listing = options.listing(version)
+        self._listings = options.listings(version)
+        self._listing = self._listings[0]
         self._ledger = Ledger(lake, version)
         self._landed_options = Options(options.strict_version_match, options.append_only, options.max_items)
         self._holdings = Holdings()
         self._sequence = 1
         self._usage_before = client.usage.copy()
         self._started = time.monotonic()
+        self.contract = ContractWatch()
         self.summary = Summary(
             model_version_id=version,
             run_id=run_id,
             started_at=datetime.now(UTC),
             listing=self._listing.as_dict(),
             max_items=options.max_items,
+            waiting_listings=len(self._listings) - 1,
         )
 
     def run(self) -> Summary:
@@ -166,7 +118,7 @@ class Collector:
                 sweep_abandoned(self._lake.root)
                 position = self._take_stock()
                 self._look_up_names()
-                self._walk(position)
+                self._walk_all(position)
         except _Stop as stop:
             self._finish(stop.reason, stop.error)
         except LockedError as error:
@@ -220,16 +172,38 @@ class Collector:
         self._sequence = self._ledger.next_sequence()
         self.summary.prompts_before = len(held.holdings)
         self.summary.branch = "additional" if len(held.landed_pages) else "initial"
-        position = take_up(self._ledger, self._listing, restart=self._options.restart)
+        position = self._position()
         self._stand_at(position)
         return position
+
+    def _position(self) -> Position:
+        return take_up(
+            self._ledger, self._listing, restart=self._options.restart, start_cursor=self._options.start_cursor
+        )
 
     def _take_stock_if_possible(self) -> None:
         if self.summary.walk is None:
             with suppress(LakeError):
                 self._take_stock()
 
+    def _walk_all(self, position: Position) -> None:
+        """Walks one listing after the other; ends only by an exception."""
+        for following in self._listings[1:]:
+            try:
+                self._walk(position)
+            except _Stop as stop:
+                if stop.reason is not StopReason.AT_END:
+                    raise
+            # The items asked for and the time given are those of the whole run.
+            self._check_limits()
+            self._listing = following
+            self.summary.turn_to(following.as_dict())
+            self.summary.waiting_listings -= 1
+            position = self._position()
+        self._walk(position)
+
     def _walk(self, position: Position) -> None:
+        """Walks one listing; ends only by an exception."""
         try:
             self._follow(position)
         except ApiFailure as failure:
@@ -258,9 +232,7 @@ class Collector:
             self._land(page, place, cursor, position.repeats.get(cursor))
             if page.next_cursor is None:
                 raise _Stop(StopReason.AT_END)
-            if self._options.max_items is not None and self.summary.tally.attempted >= self._options.max_items:
-                raise _Stop(StopReason.MAX_ITEMS)
-            self._check_time()
+            self._check_limits()
             cursor, place, previous_ids = page.next_cursor, PageId(place.walk, place.page + 1), ids
             asked.add(cursor)
 
@@ -273,7 +245,10 @@ class Collector:
         if position.last is not None:
             summary.last_successful_fetch_at = position.last.fetched_at
 
-    def _check_time(self) -> None:
+    def _check_limits(self) -> None:
+        most = self._options.max_items
+        if most is not None and self.summary.tally.attempted >= most:
+            raise _Stop(StopReason.MAX_ITEMS)
         minutes = self._options.max_minutes
         if minutes is not None and time.monotonic() - self._started >= minutes * 60:
             raise _Stop(StopReason.TIME_BUDGET)
@@ -298,6 +273,8 @@ class Collector:
             )
             if receipt.outcome in {Outcome.NEW, Outcome.UPDATED} and reading.image_id is not None
         ]
+        for item in fetched.items:
+            self.contract.observe(item)
         absent = None
         if repeats is not None and not tally.brought_news:
             absent = _absent_from_repeat(self._ledger.read(repeats).items, fetched.items)

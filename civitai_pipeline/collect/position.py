@@ -38,12 +38,19 @@ class Position:
     repeats: Mapping[Cursor | None, PageId] = field(default_factory=dict)
 
 
-def new_walk(ledger: Ledger) -> Position:
-    """The start of a walk of its own."""
-    return Position(PageId(max(ledger.walk_numbers(), default=0) + 1, 1), cursor=None)
+def new_walk(ledger: Ledger, cursor: Cursor | None = None) -> Position:
+    """The start of a walk of its own, at the listing's beginning or at a cursor."""
+    return Position(PageId(max(ledger.walk_numbers(), default=0) + 1, 1), cursor)
 
 
-def take_up(ledger: Ledger, listing: Listing, *, restart: bool, overlap: int = OVERLAP_PAGES) -> Position:
+def take_up(
+    ledger: Ledger,
+    listing: Listing,
+    *,
+    restart: bool,
+    start_cursor: Cursor | None = None,
+    overlap: int = OVERLAP_PAGES,
+) -> Position:
     """Where a run over ``listing`` goes on.
 
     A walk with a stored cursor is resumed. One at its end is continued from its last pages if the listing
@@ -53,11 +60,14 @@ def take_up(ledger: Ledger, listing: Listing, *, restart: bool, overlap: int = O
         ledger: The version's ledger.
         listing: What to walk.
         restart: Start a new walk in any case.
+        start_cursor: Start a new walk here in any case.
         overlap: How many of the last pages of a walk at its end to ask for again.
 
     Raises:
         LakeError: The ledger cannot be read.
     """
+    if start_cursor is not None:
+        return new_walk(ledger, start_cursor)
     state = None if restart else ledger.latest_walk(listing.as_dict())
     if state is None:
         return new_walk(ledger)

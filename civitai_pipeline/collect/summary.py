@@ -37,6 +37,35 @@ class StopReason(StrEnum):
         return self in {StopReason.AT_END, StopReason.MAX_ITEMS, StopReason.TIME_BUDGET}
 
 
+@dataclass(frozen=True)
+class ListingState:
+    """Where a run left one of several listings that it walked one after the other.
+
+    Attributes:
+        listing: What was walked.
+        walk: The walk that pages landed in.
+        last_page_number: The number of its last landed page.
+        next_cursor: Its stored cursor.
+        at_end: Whether it is at its end.
+    """
+
+    listing: dict[str, Any]
+    walk: int | None
+    last_page_number: int | None
+    next_cursor: str | int | None
+    at_end: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The state as JSON values."""
+        return {
+            "listing": self.listing,
+            "walk": self.walk,
+            "last_page_number": self.last_page_number,
+            "next_cursor": self.next_cursor,
+            "more_available": not self.at_end,
+        }
+
+
 @dataclass
 class Summary:
     """What one run did. It counts while the run goes on and is complete at every moment.
@@ -48,7 +77,9 @@ class Summary:
         model_name: The model's name.
         version_name: The version's name.
         branch: ``initial`` if nothing of the version had landed before the run, else ``additional``.
-        listing: What was walked.
+        listing: What was walked; of several listings, the one walked last, as are the walk, its cursor and end.
+        earlier_listings: Where the listings walked before it were left.
+        waiting_listings: How many listings the run has yet to walk.
         walk: The walk that pages landed in.
         stop_reason: Why it stopped; None while it goes on.
         at_end: Whether the walk is at its end.
@@ -96,6 +127,23 @@ class Summary:
     last_successful_fetch_at: datetime | None = None
     sample_image_ids: list[int] = field(default_factory=list)
     error: str | None = None
+    earlier_listings: list[ListingState] = field(default_factory=list)
+    waiting_listings: int = 0
+
+    def turn_to(self, listing: dict[str, Any]) -> None:
+        """Leaves the listing walked so far as it stands and goes on with another."""
+        self.earlier_listings.append(self._state())
+        self.listing = listing
+        self.walk = self.last_page_number = self.next_cursor = None
+        self.at_end = False
+
+    def _state(self) -> ListingState:
+        return ListingState(self.listing, self.walk, self.last_page_number, self.next_cursor, self.at_end)
+
+    @property
+    def more_available(self) -> bool:
+        """Whether any of the listings goes on."""
+        return not self.at_end or self.waiting_listings > 0 or not all(s.at_end for s in self.earlier_listings)
 
     @property
     def saved(self) -> int:
@@ -121,9 +169,12 @@ class Summary:
         return self.pages == 0 and self.stop_reason is not None and not self.stop_reason.is_success
 
     def as_dict(self) -> dict[str, Any]:
-        """The summary as JSON values, in the order of the contract; times are ISO 8601 in UTC."""
+        """The summary as JSON values, in the order of the contract; times are ISO 8601 in UTC.
+
+        A run over several listings also says where it left each of them.
+        """
         outcomes = self.tally.outcomes
-        return {
+        document: dict[str, Any] = {
             "model_version_id": self.model_version_id,
             "model_id": self.model_id,
             "model_name": self.model_name,
@@ -133,7 +184,7 @@ class Summary:
             "listing": self.listing,
             "walk": self.walk,
             "stop_reason": None if self.stop_reason is None else self.stop_reason.value,
-            "more_available": not self.at_end,
+            "more_available": self.more_available,
             "pages": self.pages,
             "attempted": self.tally.attempted,
             "new": outcomes[Outcome.NEW],
@@ -161,6 +212,9 @@ class Summary:
             "sample_image_ids": list(self.sample_image_ids),
             "error": self.error,
         }
+        if self.earlier_listings:
+            document["listings"] = [state.as_dict() for state in (*self.earlier_listings, self._state())]
+        return document
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from civitai_pipeline.collect.summary import StopReason
-from civitai_pipeline.defs.assets.collection import image_pages
-from civitai_pipeline.defs.events import latest_summary
+from civitai_pipeline.defs.assets.collection import CONTRACT_BREACHES, CONTRACT_COUNTS, CONTRACT_ODDITIES, image_pages
+from civitai_pipeline.defs.events import latest_metadata, latest_summary
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.schemas import Table
@@ -58,6 +58,22 @@ def stopped_as_asked(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
         severity=dg.AssetCheckSeverity.WARN,
         description=None if passed else f"stopped with {reason}: {error}",
         metadata={"stop_reason": reason or "unknown"},
+    )
+
+
+@dg.asset_check(asset=image_pages, partitions_def=model_version)
+def api_keeps_its_contract(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """What came back has the fields that the API promises; fails where CivitAI changed, not where data is thin."""
+    metadata = latest_metadata(context.instance, image_pages.key, context.partition_key)
+    if metadata is None or CONTRACT_COUNTS not in metadata:
+        return dg.AssetCheckResult(passed=False, description="the last run did not look at what came back")
+    breaches, oddities = metadata[CONTRACT_BREACHES].value, metadata[CONTRACT_ODDITIES].value
+    items = metadata[CONTRACT_COUNTS].value["items"]
+    no_data = "this version has no images at the levels asked for" if items == 0 else None
+    return dg.AssetCheckResult(
+        passed=not breaches,
+        description="CivitAI changed: " + "; ".join(breaches) if breaches else no_data,
+        metadata={"items": items, "breaches": len(breaches), "oddities": oddities},
     )
 
 
@@ -156,6 +172,7 @@ def _schema_check(table: Table) -> dg.AssetChecksDefinition:
 CHECKS = [
     summary_adds_up,
     stopped_as_asked,
+    api_keeps_its_contract,
     names_are_known,
     prompts_are_images_of_the_version,
     resources_belong_to_prompts,

@@ -39,8 +39,8 @@ def summary_metadata(summary: Mapping[str, Any]) -> dict[str, dg.MetadataValue[A
 
 
 def summary_from_metadata(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
-    """The run summary that :func:`summary_metadata` wrote."""
-    return {key: value.value for key, value in metadata.items() if not key.startswith("dagster/")}
+    """The run summary that :func:`summary_metadata` wrote, without what stands beside it under keys with a slash."""
+    return {key: value.value for key, value in metadata.items() if "/" not in key}
 
 
 def _value(value: Any) -> dg.MetadataValue[Any]:  # noqa: ANN401 - any JSON value

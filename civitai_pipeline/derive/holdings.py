@@ -122,14 +122,15 @@ class Tally:
     def count(self, outcome: Outcome, created_at: datetime | None) -> None:
         """Adds one item."""
         self.outcomes[outcome] += 1
-        self._reach(created_at, created_at)
+        self.reach(created_at, created_at)
 
     def add(self, other: Tally) -> None:
         """Adds the items of another tally."""
         self.outcomes.update(other.outcomes)
-        self._reach(other.oldest_created_at, other.newest_created_at)
+        self.reach(other.oldest_created_at, other.newest_created_at)
 
-    def _reach(self, oldest: datetime | None, newest: datetime | None) -> None:
+    def reach(self, oldest: datetime | None, newest: datetime | None) -> None:
+        """Widens the span of ``created_at``."""
         if oldest is not None and (self.oldest_created_at is None or oldest < self.oldest_created_at):
             self.oldest_created_at = oldest
         if newest is not None and (self.newest_created_at is None or newest > self.newest_created_at):

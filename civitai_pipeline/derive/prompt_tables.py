@@ -24,7 +24,6 @@ from civitai_pipeline.prompts.items import Outcome
 from civitai_pipeline.prompts.resources import extract_resources, resources_json
 from civitai_pipeline.prompts.scores import engagement, quality_score
 from civitai_pipeline.prompts.text import prompt_counts, prompt_hash, storable
-from civitai_pipeline.prompts.values import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -240,7 +239,7 @@ class _Fold:
                 withdrawn_at = page.fetched_at if receipt.effect is Effect.WITHDRAWAL else None
                 self._touch(reading, page.fetched_at, label, withdrawn_at)
             elif receipt.reason is not None and reading.image_id not in self.holdings:
-                item = _item_text(items[position])
+                item = jsontext.dumps(items[position]).decode()
                 key = item if reading.image_id is None else reading.image_id
                 self._rejected[key] = {
                     "image_id": reading.image_id,
@@ -298,14 +297,6 @@ class _Fold:
         self.rejected.append(pa.Table.from_pylist(list(self._rejected.values()), schema=_REJECTED_SCHEMA))
         self._rows, self._touched, self._rejected = {}, {}, {}
         self._chunk += 1
-
-
-def _item_text(item: object) -> str:
-    try:
-        return jsontext.dumps(item).decode()
-    except RecursionError:
-        # Nested deeper than any writer of JSON but our own goes along with.
-        return canonical_json(item).decode()
 
 
 def _cursor_text(cursor: str | int | None) -> str | None:

@@ -58,6 +58,25 @@ FROM last JOIN counted USING (model_version_id, listing)
 ORDER BY last.model_version_id, last.walk
 """  # noqa: S608 - our own table name
 
+# Which span of a listing has been walked. A walk is complete when it began at the listing's start and reached its
+# end; it was last confirmed when its end was last seen.
+COVERAGE_SQL = f"""
+SELECT model_version_id,
+       any_value(sort) AS sort,
+       any_value(browsing_level) AS browsing_level,
+       walk,
+       min(oldest_created_at) AS from_created_at,
+       max(newest_created_at) AS to_created_at,
+       arg_max(next_cursor IS NULL, page) AND arg_min(cursor IS NULL, page) AS complete,
+       max(fetched_at) FILTER (next_cursor IS NULL) AS last_confirmed_at,
+       count(*) AS pages,
+       sum(attempted)::BIGINT AS attempted,
+       min(fetched_at) AS first_fetched_at,
+       max(fetched_at) AS last_fetched_at,
+       listing
+FROM {LANDED_PAGES.name} GROUP BY model_version_id, listing, walk ORDER BY model_version_id, walk
+"""  # noqa: S608 - our own table name
+
 IMAGES_UNIQUE_SQL = """
 SELECT *, list_sort(list(model_version_id) OVER (PARTITION BY image_id)) AS model_version_ids
 FROM prompts
@@ -84,6 +103,7 @@ FROM prompts LEFT JOIN model_version_info AS info USING (model_version_id)
 VIEWS: Mapping[str, str] = {
     "images_unique": IMAGES_UNIQUE_SQL,
     "collection_state": COLLECTION_STATE_SQL,
+    "coverage": COVERAGE_SQL,
     "civitai_prompts": CIVITAI_PROMPTS_SQL,
 }
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.civitai.client import CivitaiClient
-from civitai_pipeline.collect.collector import CollectOptions, Collector
+from civitai_pipeline.collect.collector import Collector
+from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.derive.prompt_tables import STEP_TABLES, build_prompt_tables, load_held
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.paths import Lake

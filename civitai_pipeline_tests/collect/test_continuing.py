@@ -9,6 +9,7 @@ import orjson
 import pytest
 import zstandard
 
+from civitai_pipeline.civitai.listing import Sort
 from civitai_pipeline.collect import collector
 from civitai_pipeline.prompts.items import Outcome
 from civitai_pipeline.sandbox import Sandbox, World
@@ -126,8 +127,30 @@ def test_news_under_append_only_is_landed_whole_and_changes_no_row(stage: Stage)
     stage.world.update_stats(12, heart=5)
     assert stage.collect(append_only=True).tally.outcomes == {"duplicate": 2}
     assert stage.content() == before
+    assert [page.confirms for page in stage.ledger.pages()] == [None] * 4
     # The page that told it is kept, so a run that may change rows still finds the news.
     assert stage.collect().tally.outcomes == {"duplicate": 1, "updated": 1}
+
+
+def test_the_same_page_is_no_confirmation_where_other_options_make_it_news(tmp_path: Path) -> None:
+    with Sandbox(World.from_items([item(1, meta={"prompt": "names no version"})], VERSION)) as server:
+        stage = Stage(server, tmp_path)
+        assert stage.collect(strict_version_match=True).tally.outcomes == {"version_mismatch": 1}
+        assert stage.collect().tally.outcomes == {"new": 1}
+        assert [page.confirms for page in stage.ledger.pages()] == [None, None]
+        assert len(stage.build().rejected_images) == 0
+
+
+def test_a_prompt_that_comes_back_to_the_same_page_is_news(stage: Stage) -> None:
+    (image,) = stage.world.find(12)
+    stage.collect()
+    kept, image.meta = image.meta, b"null"
+    stage.collect(sort=Sort.NEWEST)
+    assert by_id(stage.build().prompts)[12]["prompt_withdrawn_at"] is not None
+    image.meta = kept
+    assert stage.collect().tally.outcomes == {"duplicate": 1, "updated": 1}
+    assert [page.confirms for page in stage.ledger.pages()] == [None] * 7
+    assert by_id(stage.build().prompts)[12]["prompt_withdrawn_at"] is None
 
 
 def test_a_last_page_with_items_that_have_no_id_is_confirmed_if_nothing_moved(tmp_path: Path) -> None:
@@ -143,7 +166,7 @@ def test_a_last_page_with_items_that_have_no_id_is_confirmed_if_nothing_moved(tm
         assert len(stage.build().rejected_images) == 3
 
 
-@pytest.mark.parametrize("depth", [200, 500, 900])
+@pytest.mark.parametrize("depth", [200, 500, 1000])
 def test_an_item_nested_deeply_is_collected_and_confirmed(stage: Stage, depth: int) -> None:
     (image,) = stage.world.find(12)
     image.meta = b'{"prompt":"deep","x":' + b"[" * depth + b"]" * depth + b"}"

@@ -80,7 +80,8 @@ def test_a_killed_run_loses_no_page_and_leaves_no_lock(stage: Stage) -> None:
     script = f"""
 import os, signal
 from civitai_pipeline.civitai.client import CivitaiClient
-from civitai_pipeline.collect.collector import CollectOptions, Collector
+from civitai_pipeline.collect.collector import Collector
+from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.lake.paths import Lake
 def die(summary):
     if summary.pages == 2:

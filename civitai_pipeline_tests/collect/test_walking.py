@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civitai_pipeline.civitai.listing import Sort
-from civitai_pipeline.collect.collector import CollectOptions
+from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.prompts.items import Outcome
 from civitai_pipeline.sandbox import Sandbox, SandboxOptions, World
 

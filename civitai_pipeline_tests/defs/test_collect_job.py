@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import duckdb
@@ -35,7 +35,7 @@ def instance(dagster_home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def run(
-    instance: dg.DagsterInstance, job: str = "collect", version: int = VERSION, **config: Any
+    instance: dg.DagsterInstance, job: str = "collect", version: int = VERSION, **config: object
 ) -> dg.ExecuteInProcessResult:
     register_versions(instance, [version])
     return (
@@ -81,7 +81,7 @@ def test_every_check_is_evaluated_for_the_partition_and_passes(instance: dg.Dags
     assert {e.partition for e in evaluations} == {str(VERSION)}
     passed = checks_of(result)
     assert all(passed.values()), passed
-    assert len(passed) == 7 + len(schemas.TABLES)
+    assert len(passed) == 8 + len(schemas.TABLES)
 
 
 def test_the_summary_stands_on_the_materialization_and_adds_up(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:

@@ -1,12 +1,18 @@
 """Assets that ask the API: the landed pages of a version, and what the API says of it."""
 
+import os
+import socket
+import time
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
 from civitai_pipeline.civitai.failures import ApiFailure
-from civitai_pipeline.civitai.listing import ALL_LEVELS, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Sort
-from civitai_pipeline.collect.collector import CollectOptions, Collector
+from civitai_pipeline.civitai.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Sort
+from civitai_pipeline.collect.collector import Collector
+from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.collect.summary import StopReason, Summary
 from civitai_pipeline.defs.assets.common import API_POOL, COLLECTION, OWNERS, table_asset
 from civitai_pipeline.defs.metadata import summary_metadata
@@ -17,6 +23,11 @@ from civitai_pipeline.derive.version_info import info_row, unknown_info
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.paths import Lake
 
+HOST_TAG, PID_TAG = "civitai/host", "civitai/pid"
+CONTRACT_BREACHES, CONTRACT_ODDITIES, CONTRACT_COUNTS = "contract/breaches", "contract/oddities", "contract/counts"
+# Some sixty points for a walk of an hour: enough for a curve, little enough for the event log.
+OBSERVE_EVERY_S = 60.0
+
 
 class CollectConfig(dg.Config):
     """How to collect a model version. Every field may be left out."""
@@ -25,11 +36,12 @@ class CollectConfig(dg.Config):
         default=Sort.OLDEST,
         description="Order to walk in. OLDEST can be continued for ever; the others are samples and rankings.",
     )
-    browsing_level: int | None = Field(
-        default=None,
-        ge=1,
-        le=ALL_LEVELS,
-        description="Maturity to ask for, a sum of 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX. Left out: CIVITAI_BROWSING_LEVEL.",
+    browsing_levels: list[int] = Field(
+        default=[],
+        description=(
+            "Maturity to ask for: sums of 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX. Each is a listing of its own, walked one "
+            "after the other, because a wider mask is no superset of a narrower one. Empty: CIVITAI_BROWSING_LEVEL."
+        ),
     )
     max_items: int | None = Field(
         default=None,
@@ -50,11 +62,17 @@ class CollectConfig(dg.Config):
         default=False, description="Walk the listing anew from its start, which heals gaps; nothing held is lost."
     )
 
+    start_cursor: str | None = Field(
+        default=None, description="Start a new walk at this cursor, to begin elsewhere than at the start."
+    )
+
     def options(self, default_browsing_level: int) -> CollectOptions:
         """The collector's options."""
         return CollectOptions(
             sort=self.sort,
-            browsing_level=self.browsing_level or default_browsing_level,
+            browsing_level=default_browsing_level,
+            browsing_levels=tuple(self.browsing_levels),
+            start_cursor=self.start_cursor,
             strict_version_match=self.strict_version_match,
             append_only=self.append_only,
             restart=self.restart,
@@ -85,14 +103,20 @@ def image_pages(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult[None]:
     """Collects one model version from where its ledger stands."""
-    collector = Collector(
-        civitai.client(),
-        store.lake(),
-        version_of(context.partition_key),
-        config.options(civitai.default_browsing_level()),
-        run_id=context.run.run_id,
-        on_page=progress.on_page,
-    )
+    # By these, a run whose process died without a word is told apart from one that is only slow.
+    context.instance.add_run_tags(context.run.run_id, {HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid())})
+    observer = _Observer(context, progress)
+    try:
+        collector = Collector(
+            civitai.client(),
+            store.lake(),
+            version_of(context.partition_key),
+            config.options(civitai.default_browsing_level()),
+            run_id=context.run.run_id,
+            on_page=observer.on_page,
+        )
+    except ValueError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
     try:
         summary = collector.run()
     except BaseException:
@@ -101,11 +125,37 @@ def image_pages(
             context.instance.report_run_canceling(context.run, message="The run was interrupted.")
         _observe(context, collector.summary)
         raise
-    metadata = summary_metadata(summary.as_dict())
+    metadata = {**summary_metadata(summary.as_dict()), **_contract_metadata(collector)}
     if summary.failed:
         _observe(context, summary)
         raise dg.Failure(summary.error or f"stopped: {summary.stop_reason}", metadata=metadata, allow_retries=False)
     return dg.MaterializeResult(metadata={"dagster/partition_row_count": summary.prompts_after, **metadata})
+
+
+class _Observer:
+    """Keeps the numbers of a run under way in the event log every so often, so that the UI plots them."""
+
+    def __init__(self, context: dg.AssetExecutionContext, progress: Progress) -> None:
+        self._context = context
+        self._progress = progress
+        self._last = time.monotonic()
+
+    def on_page(self, summary: Summary) -> None:
+        """A page has landed."""
+        self._progress.on_page(summary)
+        if time.monotonic() - self._last >= OBSERVE_EVERY_S:
+            self._last = time.monotonic()
+            _observe(self._context, summary)
+
+
+def _contract_metadata(collector: Collector) -> dict[str, dg.MetadataValue[Any]]:
+    """How what came back compares with what the API promises, for the check that looks at it."""
+    watch = collector.contract
+    return {
+        CONTRACT_BREACHES: dg.MetadataValue.json(watch.breaches(held_before=collector.summary.prompts_before)),
+        CONTRACT_ODDITIES: dg.MetadataValue.json(watch.oddities()),
+        CONTRACT_COUNTS: dg.MetadataValue.json(watch.as_dict()),
+    }
 
 
 def _observe(context: dg.AssetExecutionContext, summary: Summary) -> None:

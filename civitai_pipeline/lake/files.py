@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
 TMP_DIR = ".tmp"
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 # Longer than any single file takes to write, so a temporary file of another machine this old is a dead one's.
 ABANDONED_AFTER_S = 24 * 3600.0
 
@@ -120,8 +121,21 @@ def create_exclusively(root: UPath, path: UPath, data: bytes) -> None:
             return
         with temporary(root, "page") as scratch:
             write_flushed(scratch, data)
-            os.link(str(scratch), str(path))
+            _move_exclusively(scratch, path)
         flush(path.parent)
+
+
+def _move_exclusively(scratch: UPath, path: UPath) -> None:
+    """Gives the finished file ``scratch`` the name ``path``, unless something has that name already."""
+    try:
+        os.link(str(scratch), str(path))
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # exFAT drives and some network shares have no hard links; the version's lock keeps other writers away there.
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        scratch.replace(path)
 
 
 def swap_in(scratch: UPath, path: UPath) -> None:

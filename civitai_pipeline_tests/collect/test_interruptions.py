@@ -89,7 +89,7 @@ def die(summary):
 client = CivitaiClient({stage.server.url!r}, min_request_interval=0)
 Collector(client, Lake.at({str(stage.folder)!r}), {VERSION}, CollectOptions(page_size=5), on_page=die).run()
 """
-    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)  # noqa: S603 - our own text
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     assert stage.ledger.covered() == {1: 2}
     rest = stage.collect()

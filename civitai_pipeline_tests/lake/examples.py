@@ -130,7 +130,7 @@ def write_prompts(lake: Lake, *rows: dict[str, Any], version: int = VERSION) -> 
 def python(code: str, *arguments: str) -> subprocess.Popen[str]:
     """Another process of this project, which speaks by lines on its standard output."""
     root = Path(__file__).parents[2]
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and code
+    return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,

@@ -1,0 +1,1 @@
+"""The documents say what is so: every name in them exists, and everything that must be explained is."""

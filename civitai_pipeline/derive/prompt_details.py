@@ -60,21 +60,23 @@ def build_categories(prompts: pa.Table, earlier: pa.Table | None, categorizer: C
     version = _categories_version(categorizer)
     if earlier is None or (p := Provenance.of(earlier.schema)) is None or p.code_version != version:
         earlier = schemas.PROMPT_CATEGORIES.arrow_schema.empty_table()
-    columns = ["category", "confidence", "is_primary", "matched_keywords", "taxonomy_version", "prompt_hash"]
+    columns = ["category", "confidence", "is_primary", "matched_keywords", "taxonomy_version", "categorized_hash"]
     with duckdb.connect() as connection:
         connection.register("prompts", _with_hash_of_what_is_categorized(prompts))
         connection.register("earlier", earlier)
         connection.execute(
-            f"CREATE TEMP TABLE known AS SELECT DISTINCT ON (prompt_hash, category) {', '.join(columns)} FROM earlier"  # noqa: S608 - our own column names
+            "CREATE TEMP TABLE known AS "
+            f"SELECT DISTINCT ON (categorized_hash, category) {', '.join(columns)} FROM earlier"  # noqa: S608 - our own column names
         )
         unknown = connection.sql(
-            "SELECT prompt_hash, arg_min(prompt, image_id) AS prompt FROM prompts "
-            "WHERE prompt_hash NOT IN (SELECT prompt_hash FROM known) GROUP BY prompt_hash ORDER BY prompt_hash"
+            "SELECT categorized_hash, arg_min(prompt, image_id) AS prompt FROM prompts "
+            "WHERE categorized_hash NOT IN (SELECT categorized_hash FROM known) "
+            "GROUP BY categorized_hash ORDER BY categorized_hash"
         ).to_arrow_table()
         connection.register("decided", _decide(unknown, categorizer))
         joined = connection.sql(
             f"SELECT image_id, model_version_id, {', '.join(columns)} FROM prompts "  # noqa: S608 - our own column names
-            "JOIN (SELECT * FROM known UNION ALL SELECT * FROM decided) USING (prompt_hash) "
+            "JOIN (SELECT * FROM known UNION ALL SELECT * FROM decided) USING (categorized_hash) "
             "ORDER BY image_id, category"
         ).to_arrow_table()
     return _finished(schemas.PROMPT_CATEGORIES, joined, prompts, version)
@@ -91,7 +93,7 @@ def _with_hash_of_what_is_categorized(prompts: pa.Table) -> pa.Table:
         prompt_hash(text.replace("\n", ",")) if "\n" in text else same for text, same in zip(texts, known, strict=True)
     ]
     return prompts.select(["image_id", "model_version_id", "prompt"]).append_column(
-        "prompt_hash", pa.array(hashes, type=pa.string())
+        "categorized_hash", pa.array(hashes, type=pa.string())
     )
 
 
@@ -101,7 +103,7 @@ def _categories_version(categorizer: Categorizer) -> str:
 
 def _decide(unknown: pa.Table, categorizer: Categorizer) -> pa.Table:
     taxonomy_version = categorizer.taxonomy.version
-    names = ("category", "confidence", "is_primary", "matched_keywords", "taxonomy_version", "prompt_hash")
+    names = ("category", "confidence", "is_primary", "matched_keywords", "taxonomy_version", "categorized_hash")
     rows = [
         {
             "category": match.category,
@@ -109,10 +111,10 @@ def _decide(unknown: pa.Table, categorizer: Categorizer) -> pa.Table:
             "is_primary": match.is_primary,
             "matched_keywords": list(match.matched_keywords),
             "taxonomy_version": taxonomy_version,
-            "prompt_hash": decided,
+            "categorized_hash": decided,
         }
         for decided, prompt in zip(
-            unknown.column("prompt_hash").to_pylist(), unknown.column("prompt").to_pylist(), strict=True
+            unknown.column("categorized_hash").to_pylist(), unknown.column("prompt").to_pylist(), strict=True
         )
         for match in categorizer.categorize(prompt)
     ]

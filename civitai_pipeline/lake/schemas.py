@@ -232,7 +232,12 @@ PROMPT_CATEGORIES = Table(
         Column("is_primary", BOOLEAN, "True for exactly one category of an image", required=True),
         Column("matched_keywords", VARCHAR_LIST, "The evidence", required=True),
         Column("taxonomy_version", VARCHAR, "The taxonomy that decided", required=True),
-        Column("prompt_hash", VARCHAR, "Hash of the normalised prompt that was categorized", required=True),
+        Column(
+            "categorized_hash",
+            VARCHAR,
+            "Hash of what was categorized: the normalised prompt, the ends of its lines read as commas",
+            required=True,
+        ),
     ),
 )
 

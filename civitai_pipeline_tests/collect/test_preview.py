@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from civitai_pipeline.civitai.client import CivitaiClient
 from civitai_pipeline.civitai.failures import ApiFailure
-from civitai_pipeline.collect.preview import preview_collection
-from civitai_pipeline.sandbox import FaultRule
+from civitai_pipeline.collect.preview import expected_items, preview_collection
+from civitai_pipeline.derive.prompt_tables import load_held
+from civitai_pipeline.sandbox import FaultRule, Sandbox, World
 
-from .stage import VERSION, Stage
+from .stage import VERSION, Stage, item
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def preview(stage: Stage, interval: float = 0.0, version: int = VERSION, **options: int) -> dict[str, Any]:
@@ -59,3 +63,18 @@ def test_a_version_that_does_not_exist_is_no_plan(stage: Stage) -> None:
 def test_a_preview_writes_nothing(stage: Stage) -> None:
     preview(stage, max_items=5)
     assert not stage.folder.exists()
+
+
+def test_what_is_to_come_is_estimated_from_how_fast_images_came_in(tmp_path: Path) -> None:
+    daily = [item(day, f"day {day}", createdAt=f"2026-08-{day:02}T00:00:00.000Z") for day in range(1, 13)]
+    with Sandbox(World.from_items(daily, VERSION)) as server:
+        stage = Stage(server, tmp_path / "lake")
+        stage.collect(page_size=5)
+    pages = load_held(stage.lake, VERSION).landed_pages
+    newest = max(moment for moment in pages.column("newest_created_at").to_pylist() if moment is not None)
+    oldest = min(moment for moment in pages.column("oldest_created_at").to_pylist() if moment is not None)
+    shown = sum(pages.column("attempted").to_pylist())
+    as_long_again = newest + (newest - oldest)
+    assert expected_items(pages, as_long_again) == shown
+    assert expected_items(pages, newest) == 0
+    assert expected_items(pages.slice(0, 0), newest) is None

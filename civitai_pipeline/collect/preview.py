@@ -102,8 +102,10 @@ def expected_items(pages: pa.Table, now: datetime) -> int | None:
     if span_s <= 0:
         return None
     per_second: float = pc.sum(recent.column("attempted")).as_py() / span_s
-    return math.ceil(per_second * max(0.0, (now - newest).total_seconds()))
+    waiting_s: float = max(0.0, (now - newest).total_seconds())
+    return math.ceil(per_second * waiting_s)
 
 
 def _is_at_end(pages: pa.Table) -> bool:
-    return len(pages) > 0 and pages.column("next_cursor")[-1].as_py() is None
+    cursors: list[str | None] = pages.column("next_cursor").to_pylist()
+    return bool(cursors) and cursors[-1] is None

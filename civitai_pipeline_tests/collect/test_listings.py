@@ -76,7 +76,7 @@ def test_trouble_in_one_listing_keeps_the_others(levels: Stage) -> None:
     "options", [{"browsing_levels": (1, 1)}, {"start_cursor": ""}, {"browsing_levels": (1, 2), "start_cursor": "3|1"}]
 )
 def test_options_that_contradict_themselves_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="browsing_levels|start_cursor"):
+    with pytest.raises(ValueError, match=r"browsing_levels|start_cursor"):
         CollectOptions(**options)  # type: ignore[arg-type]
 
 

@@ -6,6 +6,7 @@ Everything here goes to a console that is handed in; nothing is decided.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -41,8 +42,8 @@ _SUMMARY_ROWS: tuple[tuple[str, str], ...] = (
     ("requests", "requests"),
     ("retries", "retries"),
     ("seconds", "elapsed_s"),
-    ("oldest image", "oldest_created_at"),
-    ("newest image", "newest_created_at"),
+    ("oldest image (UTC)", "oldest_created_at"),
+    ("newest image (UTC)", "newest_created_at"),
 )
 
 
@@ -86,7 +87,7 @@ def summary_table(summaries: Sequence[Mapping[str, Any]]) -> Table:
     for summary in summaries:
         table.add_column(f"version {summary['model_version_id']}", justify="right", overflow="fold")
     for label, key in _SUMMARY_ROWS:
-        table.add_row(label, *(Text(_shown(summary[key])) for summary in summaries))
+        table.add_row(label, *(Text(_shown_of(summary, key)) for summary in summaries))
     return table
 
 
@@ -114,4 +115,11 @@ def _shown(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.1f}"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
     return str(value)
+
+
+def _shown_of(summary: Mapping[str, Any], key: str) -> str:
+    value = summary[key]
+    return _shown(datetime.fromisoformat(value) if key.endswith("_at") and value is not None else value)

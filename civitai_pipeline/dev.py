@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +74,10 @@ def run_dev(settings: Settings, port: int, err: Console, *, sandbox: bool) -> in
         err.print(
             _NOTE.format(host=HOST, port=port, hint=hint, lake=Path(lake).resolve()), markup=False, highlight=False
         )
-        return _run_dagster(port, {**os.environ, **overrides, "DAGSTER_HOME": str(home)})
+        # Dagster puts a .env of the folder it runs in over the environment, which would point the stand-in's runs at
+        # the real API with a real key.
+        folder = home if sandbox else Path.cwd()
+        return _run_dagster(port, {**os.environ, **overrides, "DAGSTER_HOME": str(home)}, folder)
 
 
 @contextmanager
@@ -111,10 +113,10 @@ def _check_port(port: int) -> None:
             ) from None
 
 
-def _run_dagster(port: int, environment: dict[str, str]) -> int:
-    workspace = resources.files("civitai_pipeline").joinpath("definitions.py")
+def _run_dagster(port: int, environment: dict[str, str], folder: Path) -> int:
+    workspace = Path("workspace.yaml").resolve()
     command = [sys.executable, "-m", "dagster", "dev", "-h", HOST, "-p", str(port)]
-    command += ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-f", str(workspace)]
+    command += ["-w", str(workspace)] if workspace.exists() else ["-m", "civitai_pipeline.definitions"]
     stopped = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -123,7 +125,7 @@ def _run_dagster(port: int, environment: dict[str, str]) -> int:
     # Set before Dagster starts: a process begun in the background of a script ignores SIGINT, and its children would.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     # A group of its own, because Dagster's processes outlive one that is stopped alone.
-    process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - our own command
+    process = subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)  # noqa: S603 - our own command
     try:
         while process.poll() is None and not stopped.wait(POLL_S):
             pass

@@ -25,7 +25,7 @@ _INTRODUCTION = """\
 <!-- Printed by `python -m civitai_pipeline.dictionary`; a test compares the two. Change that module, not this file. -->
 
 A table is a Parquet file for each model version, `<table>/<version>.parquet` in the lake. `civitai.duckdb` has a
-view of each table's name over all versions, and the three further [views](#views) below. "Required" columns hold no
+view of each table's name over all versions, and the further [views](#views) below. "Required" columns hold no
 null; a blocking check sees to it. A null number means unknown, never zero.
 
 Every time is in UTC with microseconds. DuckDB shows a `TIMESTAMPTZ` in the time zone of its session;
@@ -48,6 +48,10 @@ _VIEW_NOTES: Mapping[str, str] = {
         "One row per model version and listing: the ledger as a table. Its walk is the listing's newest one; the\n"
         "counts are over all walks of the listing. It is made from `landed_pages`, so it stands where the last run\n"
         "brought the tables; `civitai-pipeline status` reads the ledger itself."
+    ),
+    "coverage": (
+        "One row per model version, listing and walk: which span of `created_at` was walked, and whether to the end.\n"
+        "Made from `landed_pages`, too."
     ),
     "civitai_prompts": (
         "One row per image and version, under the column names of the older tool, whose ids were text. Its\n"
@@ -75,6 +79,21 @@ _VIEW_COLUMNS: Mapping[str, Mapping[str, str]] = {
         "total_collected": "Images that this listing was the first to bring; those of a version's listings add up",
         "oldest_created_at": "The earliest `created_at` among the items",
         "newest_created_at": "The latest",
+        "listing": "The listing as JSON",
+    },
+    "coverage": {
+        "model_version_id": "The model version",
+        "sort": "The order of the listing",
+        "browsing_level": "The maturity bits of the listing",
+        "walk": "The number of the walk",
+        "from_created_at": "The earliest `created_at` among the items it showed",
+        "to_created_at": "The latest",
+        "complete": "Whether it began at the listing's start and its last page is an end",
+        "last_confirmed_at": "When a page without a next cursor was last fetched; null if none was",
+        "pages": "Pages landed, confirmations among them",
+        "attempted": "Items they showed",
+        "first_fetched_at": "When its first page was fetched",
+        "last_fetched_at": "When its last page was fetched",
         "listing": "The listing as JSON",
     },
     "civitai_prompts": {

@@ -85,7 +85,9 @@ def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: An
     summary = _run_collect(settings, version, options, verbose=bool(ctx.parent and ctx.parent.params["verbose"]))
     _report_summary(summary, as_json=as_json)
     if not as_json:
-        say(f"The report: {lake.reports / f'{version}.html'}\nThe database: {lake.database}")
+        for what, path in (("report", lake.reports / f"{version}.html"), ("database", lake.database)):
+            if path.exists():
+                say(f"The {what}: {path}")
     _exit_for(summary)
 
 

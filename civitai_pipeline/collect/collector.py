@@ -220,10 +220,10 @@ class Collector:
         self._stand_at(position)
         cursor, place = position.cursor, position.next_page
         asked: set[Cursor] = set() if cursor is None else {cursor}
-        previous_ids: list[Any] = []
+        previous_ids = self._ids_before(position)
         while True:
             page = self._fetch(cursor, position)
-            ids = [item.get("id") if isinstance(item, dict) else None for item in page.items]
+            ids = _ids(page.items)
             if page.next_cursor in asked:
                 raise _Stop(StopReason.STALLED, _stalled(f"gave the cursor {page.next_cursor!r} a second time"))
             # Items without an id cannot be told apart, so a page of nothing else proves no repetition.
@@ -235,6 +235,15 @@ class Collector:
             self._check_limits()
             cursor, place, previous_ids = page.next_cursor, PageId(place.walk, place.page + 1), ids
             asked.add(cursor)
+
+    def _ids_before(self, position: Position) -> list[Any]:
+        """The ids of the landed page that led to ``position``, which an answer must not repeat."""
+        place = next(reversed(position.repeats.values()), position.next_page)
+        # Another order grows at its front, so between two runs a whole page may honestly move to the next place.
+        if position.cursor is None or place.page == 1 or not self._listing.is_appended:
+            return []
+        before = self._ledger.read(PageId(place.walk, place.page - 1))
+        return _ids(self._ledger.items(before)) if before.next_cursor == position.cursor else []
 
     def _stand_at(self, position: Position) -> None:
         summary = self.summary
@@ -322,6 +331,10 @@ class Collector:
         )
         if self._on_page is not None:
             self._on_page(summary)
+
+
+def _ids(items: list[Any]) -> list[Any]:
+    return [item.get("id") if isinstance(item, dict) else None for item in items]
 
 
 def _absent_from_repeat(repeated: list[Any], shown: list[Any]) -> frozenset[int] | None:

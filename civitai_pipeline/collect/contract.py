@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-# civitai_api.md of August 2026; thumbnail and tags come with newer servers and with withTags.
+# As the API's source of August 2026 builds an item; thumbnail and tags come with newer servers and withTags.
 PROMISED_FIELDS = frozenset(
     [
         "id",

@@ -65,8 +65,8 @@ def build_categories(prompts: pa.Table, earlier: pa.Table | None, categorizer: C
         connection.register("prompts", _with_hash_of_what_is_categorized(prompts))
         connection.register("earlier", earlier)
         connection.execute(
-            "CREATE TEMP TABLE known AS "
-            f"SELECT DISTINCT ON (categorized_hash, category) {', '.join(columns)} FROM earlier"  # noqa: S608 - our own column names
+            "CREATE TEMP TABLE known AS "  # noqa: S608 - our own column names
+            f"SELECT DISTINCT ON (categorized_hash, category) {', '.join(columns)} FROM earlier"
         )
         unknown = connection.sql(
             "SELECT categorized_hash, arg_min(prompt, image_id) AS prompt FROM prompts "

@@ -69,7 +69,8 @@ def mentions(meta: Json | None, prompt: str | None) -> Iterator[Mention]:
 
     Sources: ``civitai_resources``; ``air`` (an AIR in ``Model`` or the prompt); ``resources``;
     ``additional_resources``; ``models``, ``vaes``, ``upscalers``, ``controlnets`` (the lists of those
-    names); ``model_keys`` (``Model``, ``Model hash``, ``VAE``, ``Hires upscaler``); ``version_ids``;
+    names); ``version_ids``;
+    ``model_keys`` (``Model``, ``Model hash``, ``VAE``, ``Hires upscaler``);
     ``hashes`` (with ``Lora hashes`` and ``TI hashes``); ``comfy``; ``prompt_tag`` (tags and embeddings
     in the prompt or the negative prompt).
     """

@@ -14,6 +14,8 @@ from civitai_pipeline.defs.checks import CHECKS
 from civitai_pipeline.defs.io_managers import TableIOManager
 from civitai_pipeline.defs.jobs import ASSET_JOBS, OP_JOBS
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore, NoProgress, Progress
+from civitai_pipeline.defs.schedules import SCHEDULES
+from civitai_pipeline.defs.sensors import SENSORS
 
 
 def build_defs(progress: Progress | None = None) -> dg.Definitions:
@@ -27,6 +29,8 @@ def build_defs(progress: Progress | None = None) -> dg.Definitions:
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=[*ASSET_JOBS, *OP_JOBS],
+        sensors=SENSORS,
+        schedules=SCHEDULES,
         resources={
             "civitai": CivitaiApi(),
             "store": store,

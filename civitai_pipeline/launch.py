@@ -5,6 +5,7 @@ Knows how to read a run's result; what a run does stands in ``defs``.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,19 @@ import dagster as dg
 
 from civitai_pipeline.definitions import build_defs
 from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
+from civitai_pipeline.defs.assets.common import API_POOL
 from civitai_pipeline.defs.metadata import summary_from_metadata
 from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
+from civitai_pipeline.defs.sensors.repair import end_dead_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from civitai_pipeline.collect.options import CollectOptions
     from civitai_pipeline.defs.resources import Progress
 
+
+log = logging.getLogger(__name__)
 
 # By name, because Dagster's own is not public.
 _INTERRUPTS = {"KeyboardInterrupt", "DagsterExecutionInterruptedError"}
@@ -42,7 +47,14 @@ class CollectRun:
     interrupted: bool
 
 
-def collect(version: int, options: CollectOptions, progress: Progress, *, log_level: str = "CRITICAL") -> CollectRun:
+def collect(
+    version: int,
+    options: CollectOptions,
+    progress: Progress,
+    *,
+    log_level: str = "CRITICAL",
+    on_wait: Callable[[str], None] = log.info,
+) -> CollectRun:
     """Runs the ``collect`` job for one version in this process.
 
     Args:
@@ -50,10 +62,16 @@ def collect(version: int, options: CollectOptions, progress: Progress, *, log_le
         options: How to collect it.
         progress: Hears of each landed page.
         log_level: From which level on Dagster's own log goes to standard error.
+        on_wait: Told in one line if the run has to wait for another one.
     """
     job = build_defs(progress).resolve_job_def("collect")
     with dg.DagsterInstance.get() as instance:
         register_versions(instance, [version])
+        # A run that was killed would hold its place at the API for ever, and this one would wait for it.
+        for words in end_dead_runs(instance):
+            log.info("%s", words)
+        if _is_api_taken(instance):
+            on_wait("another collection is asking the API; this one waits for its turn")
         run_id = str(uuid.uuid4())
         result = job.execute_in_process(
             instance=instance,
@@ -69,6 +87,15 @@ def collect(version: int, options: CollectOptions, progress: Progress, *, log_le
             list(_failures_of(result.all_events)),
             any(_is_interrupt(event) for event in result.all_events),
         )
+
+
+def _is_api_taken(instance: dg.DagsterInstance) -> bool:
+    """Whether all places in the pool of those who ask the API are taken."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits or API_POOL not in storage.get_concurrency_keys():
+        return False
+    pool = storage.get_concurrency_info(API_POOL)
+    return 0 < pool.slot_count <= pool.active_slot_count
 
 
 def registered(versions: list[int], *, register: bool) -> set[int]:

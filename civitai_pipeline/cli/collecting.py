@@ -81,6 +81,7 @@ def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: An
         lake.check_writable()
     except LakeError as error:
         raise Trouble(str(error)) from None
+    _refuse_second_writer(lake, version, options, as_json=as_json)
     _refuse_unknown_version(client(settings), version, options, as_json=as_json)
     summary = _run_collect(settings, version, options, verbose=bool(ctx.parent and ctx.parent.params["verbose"]))
     _report_summary(summary, as_json=as_json)
@@ -101,6 +102,17 @@ def _collect_options(settings: Settings, choices: dict[str, Any]) -> CollectOpti
         raise Misuse(str(error)) from None
 
 
+def _refuse_second_writer(lake: Lake, version: int, options: CollectOptions, *, as_json: bool) -> None:
+    """Ends the command if another process is collecting the version, rather than wait for its turn at the API."""
+    from civitai_pipeline.lake.locks import LockedError, sole_writer  # noqa: PLC0415 - with the rest of the lake
+
+    try:
+        with sole_writer(lake, version):
+            pass
+    except LockedError as error:
+        _stop_before_a_run(version, options, "conflict", str(error), as_json=as_json)
+
+
 def _refuse_unknown_version(api: CivitaiClient, version: int, options: CollectOptions, *, as_json: bool) -> None:
     """Ends the command if the API knows no such version, before anything is written."""
     try:
@@ -111,7 +123,10 @@ def _refuse_unknown_version(api: CivitaiClient, version: int, options: CollectOp
         try:
             model = api.model(version)
         except ApiFailure:
-            _reject(version, options, failure, as_json=as_json)
+            error = (
+                f"there is no model version {version} on the site: {failure}; look at the address of the model's page"
+            )
+            _stop_before_a_run(version, options, "rejected", error, as_json=as_json)
         _point_to_versions(model)
 
 
@@ -122,7 +137,8 @@ def _point_to_versions(model: Model) -> NoReturn:
     sys.exit(EXIT_USAGE)
 
 
-def _reject(version: int, options: CollectOptions, failure: ApiFailure, *, as_json: bool) -> NoReturn:
+def _stop_before_a_run(version: int, options: CollectOptions, reason: str, error: str, *, as_json: bool) -> NoReturn:
+    """Reports a collection that ended before there was a run to record."""
     from civitai_pipeline.collect.summary import StopReason, Summary  # noqa: PLC0415 - loads DuckDB and Arrow
 
     now = datetime.now(UTC)
@@ -133,8 +149,8 @@ def _reject(version: int, options: CollectOptions, failure: ApiFailure, *, as_js
         finished_at=now,
         listing=options.listings(version)[0].as_dict(),
         max_items=options.max_items,
-        stop_reason=StopReason.REJECTED,
-        error=f"there is no model version {version} on the site: {failure}; look at the address of the model's page",
+        stop_reason=StopReason(reason),
+        error=error,
     )
     _report_summary(summary.as_dict(), as_json=as_json)
     sys.exit(EXIT_TROUBLE)
@@ -149,7 +165,7 @@ def _run_collect(settings: Settings, version: int, options: CollectOptions, *, v
     progress = ConsoleProgress(errors)
     try:
         prepare_home(settings.dagster_home)
-        run = launch.collect(version, options, progress, log_level="INFO" if verbose else "CRITICAL")
+        run = launch.collect(version, options, progress, log_level="INFO" if verbose else "CRITICAL", on_wait=say)
     except InstanceError as error:
         raise Trouble(str(error)) from None
     except KeyboardInterrupt:

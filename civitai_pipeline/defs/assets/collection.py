@@ -1,7 +1,5 @@
 """Assets that ask the API: the landed pages of a version, and what the API says of it."""
 
-import os
-import socket
 import time
 from typing import Any
 
@@ -22,8 +20,8 @@ from civitai_pipeline.derive.version_info import CODE_VERSION as INFO_CODE_VERSI
 from civitai_pipeline.derive.version_info import info_row, unknown_info
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.upkeep.processes import process_tags
 
-HOST_TAG, PID_TAG = "civitai/host", "civitai/pid"
 CONTRACT_BREACHES, CONTRACT_ODDITIES, CONTRACT_COUNTS = "contract/breaches", "contract/oddities", "contract/counts"
 # Some sixty points for a walk of an hour: enough for a curve, little enough for the event log.
 OBSERVE_EVERY_S = 60.0
@@ -104,7 +102,7 @@ def image_pages(
 ) -> dg.MaterializeResult[None]:
     """Collects one model version from where its ledger stands."""
     # By these, a run whose process died without a word is told apart from one that is only slow.
-    context.instance.add_run_tags(context.run.run_id, {HOST_TAG: socket.gethostname(), PID_TAG: str(os.getpid())})
+    context.instance.add_run_tags(context.run.run_id, process_tags())
     observer = _Observer(context, progress)
     try:
         collector = Collector(

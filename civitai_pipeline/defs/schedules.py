@@ -1,0 +1,79 @@
+"""Schedules: what is done by the clock. All are off until somebody turns them on.
+
+When a version gets a run is decided in ``upkeep``; this module only gathers and asks.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from civitai_pipeline.defs.jobs import collect
+from civitai_pipeline.defs.resources import LakeStore
+from civitai_pipeline.defs.sensors.records import View, run_request
+from civitai_pipeline.lake.files import LakeError
+from civitai_pipeline.upkeep.decisions import Launch, Skip, decide_audit, decide_refresh, tell
+from civitai_pipeline.upkeep.standing import VersionState
+
+EVERY_SIX_HOURS = "0 */6 * * *"
+# Off the hour of the refresh, which would find all versions busy.
+FIRST_OF_THE_MONTH = "30 3 1 * *"
+
+
+@dg.schedule(
+    job=collect,
+    cron_schedule=EVERY_SIX_HOURS,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Asks for the new images of every watched version whose listings are at their end.",
+)
+def refresh_collection(context: dg.ScheduleEvaluationContext, store: LakeStore) -> list[dg.RunRequest] | dg.SkipReason:
+    """Tops up what is finished; what is open is the sensor's."""
+    now = datetime.now(UTC)
+    return _requests(context, store, "refresh", lambda state, active: decide_refresh(state, active, now))
+
+
+@dg.schedule(
+    job=collect,
+    cron_schedule=FIRST_OF_THE_MONTH,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description=(
+        "Walks the listings of every watched version anew, which heals what deletions on the server hid; nothing held "
+        "is lost."
+    ),
+)
+def audit_collection(context: dg.ScheduleEvaluationContext, store: LakeStore) -> list[dg.RunRequest] | dg.SkipReason:
+    """Walks anew what is finished."""
+    return _requests(context, store, "audit", decide_audit)
+
+
+def _requests(
+    context: dg.ScheduleEvaluationContext,
+    store: LakeStore,
+    purpose: str,
+    decide: Callable[[VersionState, str | None], Launch | Skip],
+) -> list[dg.RunRequest] | dg.SkipReason:
+    view = View(context.instance, store.lake())
+    launches: list[Launch] = []
+    skips: list[Skip] = []
+    for version in sorted(view.registered):
+        try:
+            state = view.state(version)
+        except LakeError as error:
+            skips.append(Skip(version, str(error)))
+            continue
+        if not state.watched:
+            continue
+        decision = decide(state, view.active(version))
+        if isinstance(decision, Launch):
+            launches.append(decision)
+        else:
+            skips.append(decision)
+    if not launches:
+        return dg.SkipReason(tell(skips) or "no version that was ever collected is watched; list some in the watchlist")
+    context.log.info("%s", tell(skips))
+    # A tick that is evaluated twice asks for the same runs once.
+    at = context.scheduled_execution_time.isoformat()
+    return [run_request(launch, f"{purpose} {launch.version} {at}") for launch in launches]
+
+
+SCHEDULES = [refresh_collection, audit_collection]

@@ -1,0 +1,212 @@
+"""What a tick looks at: partitions, runs, the watchlist and the lake; and how a run is asked for.
+
+Turns Dagster's records into the plain data that ``upkeep`` decides over.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from civitai_pipeline.civitai.listing import parse_id
+from civitai_pipeline.collect.summary import StopReason
+from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
+from civitai_pipeline.defs.jobs import collect
+from civitai_pipeline.defs.metadata import summary_from_metadata
+from civitai_pipeline.defs.partitions import MODEL_VERSION
+from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.settings import load_settings
+from civitai_pipeline.upkeep.decisions import Ended, Launch, PastRun
+from civitai_pipeline.upkeep.standing import VersionState, model_of, state_of
+from civitai_pipeline.watchlist import load_watchlist
+
+PARTITION_TAG = "dagster/partition"
+MODEL_TAG = "civitai/model_id"
+REASON_TAG = "civitai/reason"
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_ENDED = {
+    dg.DagsterRunStatus.SUCCESS: Ended.SUCCEEDED,
+    dg.DagsterRunStatus.FAILURE: Ended.FAILED,
+    dg.DagsterRunStatus.CANCELED: Ended.CANCELED,
+}
+# The second is what the UI launches when somebody materializes single assets; Dagster's own name for it.
+_COLLECTING_JOBS = {collect.name, "__ASSET_JOB"}
+_LAUNCHER_TAGS = {"dagster/sensor_name", "dagster/schedule_name"}
+# The longest delay is reached after ten troubles in a row; other jobs of the version lie between.
+RUNS_LOOKED_AT = 25
+# A finished run says the same for ever, and a sensor would ask every minute.
+_stop_reasons: dict[str, StopReason | None] = {}
+MOST_REMEMBERED = 10_000
+
+
+class View:
+    """What is known at the time of one tick.
+
+    Attributes:
+        watchlist: What is watched, and how.
+        registered: The model versions that are partitions.
+        unusable: The partitions that are none.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, lake: Lake) -> None:
+        """Looks.
+
+        Raises:
+            SettingsError: The environment holds something unusable.
+            WatchlistError: The watchlist does.
+        """
+        settings = load_settings()
+        self._instance = instance
+        self._lake = lake
+        self._default_level = settings.browsing_level
+        self.watchlist = load_watchlist(settings.watchlist)
+        self.registered: set[int] = set()
+        self.unusable: list[str] = []
+        for key in instance.get_dynamic_partitions(MODEL_VERSION):
+            try:
+                self.registered.add(parse_id(key))
+            except ValueError:
+                self.unusable.append(key)
+        self._active = {
+            run.tags[PARTITION_TAG]: f"run {run.run_id[:8]} of {_name(run)} is {run.status.value.lower()}"
+            for run in instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
+            if PARTITION_TAG in run.tags
+        }
+
+    def active(self, version: int) -> str | None:
+        """What is said of a run of the version that waits or is under way; None if there is none."""
+        return self._active.get(str(version))
+
+    def past(self, version: int) -> Iterator[PastRun]:
+        """The version's finished collections, the newest first, each read when asked for."""
+        filters = dg.RunsFilter(statuses=list(_ENDED), tags={PARTITION_TAG: str(version)})
+        for record in self._instance.get_run_records(filters, limit=RUNS_LOOKED_AT):
+            run = record.dagster_run
+            if run.job_name not in _COLLECTING_JOBS:
+                continue
+            yield PastRun(
+                run_id=run.run_id,
+                ended=_ENDED[run.status],
+                at=ended_at(record),
+                by_hand=not _LAUNCHER_TAGS & run.tags.keys(),
+                stop_reason=stop_reason(self._instance, run.run_id),
+            )
+
+    def has_begun(self, version: int) -> bool:
+        """Whether the version has pages, or a run that brought or may bring some."""
+        filters = dg.RunsFilter(tags={PARTITION_TAG: str(version)})
+        runs = (run.job_name for run in self._instance.get_runs(filters, limit=RUNS_LOOKED_AT))
+        return any(name in _COLLECTING_JOBS for name in runs) or self._lake.pages(version).is_dir()
+
+    def state(self, version: int, model: int | None = None) -> VersionState:
+        """Where the version stands.
+
+        Args:
+            version: The version.
+            model: Its model; looked up if not given.
+
+        Raises:
+            LakeError: Its ledger cannot be read.
+        """
+        model = model if model is not None else self._model_of(version)
+        return state_of(self._lake, version, self.watchlist, model_id=model, default_level=self._default_level)
+
+    def _model_of(self, version: int) -> int | None:
+        watched = [model.id for model in self.watchlist.models]
+        if not watched:
+            return None
+        known = model_of(self._lake, version)
+        if known is not None:
+            return known
+        # A run that died before it asked for names was told its model by whoever launched it.
+        tags: dict[str, str | list[str]] = {PARTITION_TAG: str(version), MODEL_TAG: [str(model) for model in watched]}
+        runs = self._instance.get_runs(dg.RunsFilter(tags=tags), limit=1)
+        return int(runs[0].tags[MODEL_TAG]) if runs else None
+
+
+def run_request(launch: Launch, run_key: str | None = None) -> dg.RunRequest:
+    """Asks for a run.
+
+    Args:
+        launch: The run wanted.
+        run_key: A key that has had a run gets no other one, not even after a failure; None for no such thing.
+    """
+    options = launch.options
+    config = CollectConfig(
+        sort=launch.sort,
+        browsing_levels=list(launch.browsing_levels),
+        max_items=options.max_items,
+        max_minutes=options.max_minutes,
+        page_size=options.page_size,
+        strict_version_match=options.strict_version_match,
+        append_only=options.append_only,
+        restart=launch.restart,
+    )
+    tags = {REASON_TAG: launch.reason}
+    if launch.model_id is not None:
+        tags[MODEL_TAG] = str(launch.model_id)
+    return dg.RunRequest(
+        run_key=run_key,
+        partition_key=str(launch.version),
+        run_config=dg.RunConfig(ops={"image_pages": config}),
+        tags=tags,
+    )
+
+
+def summary_in_log(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any] | None:
+    """The summary that a finished run left in its log; None if it left none."""
+    kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
+    found = None
+    for entry in instance.all_logs(run_id, of_type=kinds):
+        event = entry.dagster_event
+        if event is None or event.asset_key != image_pages.key:
+            continue
+        if event.is_step_materialization:
+            metadata = event.step_materialization_data.materialization.metadata
+        else:
+            metadata = event.asset_observation_data.asset_observation.metadata
+        summary = summary_from_metadata(metadata)
+        # What a run says of itself while it goes on has no stop reason.
+        found = summary if summary.get("stop_reason") is not None else found
+    return found
+
+
+def failures_in_log(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What failed in a run, one line each."""
+    said = []
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = entry.dagster_event
+        if event is not None:
+            data = event.step_failure_data
+            own = data.user_failure_data.description if data.user_failure_data is not None else None
+            cause = None if data.error is None else (data.error.cause or data.error).message.strip()
+            said.append(f"{event.step_key}: {own or cause or 'failed'}")
+    return said
+
+
+def stop_reason(instance: dg.DagsterInstance, run_id: str) -> StopReason | None:
+    """Why a finished run's collection stopped; None if it did not say."""
+    if run_id not in _stop_reasons:
+        if len(_stop_reasons) >= MOST_REMEMBERED:
+            _stop_reasons.clear()
+        summary = summary_in_log(instance, run_id)
+        reason = None if summary is None else summary["stop_reason"]
+        _stop_reasons[run_id] = StopReason(reason) if reason in set(StopReason) else None
+    return _stop_reasons[run_id]
+
+
+def ended_at(record: dg.RunRecord) -> datetime:
+    """When a finished run ended."""
+    moment = record.end_time if record.end_time is not None else record.update_timestamp.timestamp()
+    return datetime.fromtimestamp(moment, UTC)
+
+
+def _name(run: dg.DagsterRun) -> str:
+    return "some assets" if run.job_name.startswith("__") else run.job_name

@@ -62,7 +62,7 @@ def test_it_serves_a_file_in_a_process_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     path.write_text(json.dumps(item(5)) + "\n")
     code = f"from civitai_pipeline.sandbox.command import serve; serve(items_path={str(path)!r})"
-    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own code
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         url = next(found for line in process.stderr if (found := url_in(line)))
         body = requests.get(f"{url}/api/v1/images?modelVersionId=910011", timeout=TIMEOUT_S).json()

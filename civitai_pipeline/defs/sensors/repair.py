@@ -86,7 +86,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         for run_id in storage.get_concurrency_run_ids():
             holder = instance.get_run_by_id(run_id)
             if holder is None or holder.is_finished:
-                pass
+                storage.free_concurrency_slots_for_run(run_id)
                 said.append(f"run {run_id[:8]} had ended: what it held of the pools is free")
     return said
 

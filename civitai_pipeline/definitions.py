@@ -31,6 +31,8 @@ def build_defs(progress: Progress | None = None) -> dg.Definitions:
         jobs=[*ASSET_JOBS, *OP_JOBS],
         sensors=SENSORS,
         schedules=SCHEDULES,
+        # Also for what is materialized by hand: a process for each step costs four times the wall clock.
+        executor=dg.in_process_executor,
         resources={
             "civitai": CivitaiApi(),
             "store": store,

@@ -17,7 +17,9 @@ from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
 from civitai_pipeline.defs.assets.common import API_POOL
 from civitai_pipeline.defs.metadata import summary_from_metadata
 from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
+from civitai_pipeline.defs.sensors.records import ACTIVE, PARTITION_TAG
 from civitai_pipeline.defs.sensors.repair import end_dead_runs
+from civitai_pipeline.upkeep.processes import process_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +32,10 @@ log = logging.getLogger(__name__)
 
 # By name, because Dagster's own is not public.
 _INTERRUPTS = {"KeyboardInterrupt", "DagsterExecutionInterruptedError"}
+
+
+class ConflictError(Exception):
+    """Another run of the version is waiting or under way; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,9 @@ def collect(
         progress: Hears of each landed page.
         log_level: From which level on Dagster's own log goes to standard error.
         on_wait: Told in one line if the run has to wait for another one.
+
+    Raises:
+        ConflictError: Another run of the version is waiting or under way.
     """
     job = build_defs(progress).resolve_job_def("collect")
     with dg.DagsterInstance.get() as instance:
@@ -70,6 +79,12 @@ def collect(
         # A run that was killed would hold its place at the API for ever, and this one would wait for it.
         for words in end_dead_runs(instance):
             log.info("%s", words)
+        others = instance.get_runs(dg.RunsFilter(statuses=ACTIVE, tags={PARTITION_TAG: str(version)}), limit=1)
+        if others:
+            raise ConflictError(
+                f"run {others[0].run_id} is collecting model version {version}; "
+                "wait for it to finish, or stop it, then run again"
+            )
         if _is_api_taken(instance):
             on_wait("another collection is asking the API; this one waits for its turn")
         run_id = str(uuid.uuid4())
@@ -81,6 +96,7 @@ def collect(
             ),
             raise_on_error=False,
             run_id=run_id,
+            tags=process_tags(),
         )
         return CollectRun(
             _summary_of(instance, run_id),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
-from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -34,6 +34,8 @@ from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.settings import ALL_BROWSING_LEVELS, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from civitai_pipeline.civitai.client import CivitaiClient
     from civitai_pipeline.civitai.payloads import Model
     from civitai_pipeline.collect.options import CollectOptions
@@ -81,9 +83,11 @@ def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: An
         lake.check_writable()
     except LakeError as error:
         raise Trouble(str(error)) from None
-    _refuse_second_writer(lake, version, options, as_json=as_json)
-    _refuse_unknown_version(client(settings), version, options, as_json=as_json)
-    summary = _run_collect(settings, version, options, verbose=bool(ctx.parent and ctx.parent.params["verbose"]))
+    refuse = partial(_stop_before_a_run, settings, version, options, as_json=as_json)
+    _refuse_second_writer(lake, version, refuse)
+    _refuse_unknown_version(client(settings), version, refuse)
+    verbose = bool(ctx.parent and ctx.parent.params["verbose"])
+    summary = _run_collect(settings, version, options, refuse, verbose=verbose)
     _report_summary(summary, as_json=as_json)
     if not as_json:
         for what, path in (("report", lake.reports / f"{version}.html"), ("database", lake.database)):
@@ -102,7 +106,7 @@ def _collect_options(settings: Settings, choices: dict[str, Any]) -> CollectOpti
         raise Misuse(str(error)) from None
 
 
-def _refuse_second_writer(lake: Lake, version: int, options: CollectOptions, *, as_json: bool) -> None:
+def _refuse_second_writer(lake: Lake, version: int, refuse: Callable[[str, str], NoReturn]) -> None:
     """Ends the command if another process is collecting the version, rather than wait for its turn at the API."""
     from civitai_pipeline.lake.locks import LockedError, sole_writer  # noqa: PLC0415 - with the rest of the lake
 
@@ -110,10 +114,10 @@ def _refuse_second_writer(lake: Lake, version: int, options: CollectOptions, *, 
         with sole_writer(lake, version):
             pass
     except LockedError as error:
-        _stop_before_a_run(version, options, "conflict", str(error), as_json=as_json)
+        refuse("conflict", str(error))
 
 
-def _refuse_unknown_version(api: CivitaiClient, version: int, options: CollectOptions, *, as_json: bool) -> None:
+def _refuse_unknown_version(api: CivitaiClient, version: int, refuse: Callable[[str, str], NoReturn]) -> None:
     """Ends the command if the API knows no such version, before anything is written."""
     try:
         api.model_version(version)
@@ -126,7 +130,7 @@ def _refuse_unknown_version(api: CivitaiClient, version: int, options: CollectOp
             error = (
                 f"there is no model version {version} on the site: {failure}; look at the address of the model's page"
             )
-            _stop_before_a_run(version, options, "rejected", error, as_json=as_json)
+            refuse("rejected", error)
         _point_to_versions(model)
 
 
@@ -137,26 +141,26 @@ def _point_to_versions(model: Model) -> NoReturn:
     sys.exit(EXIT_USAGE)
 
 
-def _stop_before_a_run(version: int, options: CollectOptions, reason: str, error: str, *, as_json: bool) -> NoReturn:
+def _stop_before_a_run(
+    settings: Settings, version: int, options: CollectOptions, reason: str, error: str, *, as_json: bool
+) -> NoReturn:
     """Reports a collection that ended before there was a run to record."""
-    from civitai_pipeline.collect.summary import StopReason, Summary  # noqa: PLC0415 - loads DuckDB and Arrow
+    from civitai_pipeline.collect.collector import Collector  # noqa: PLC0415 - loads DuckDB and Arrow
+    from civitai_pipeline.collect.summary import StopReason  # noqa: PLC0415 - loads DuckDB and Arrow
 
-    now = datetime.now(UTC)
-    summary = Summary(
-        model_version_id=version,
-        run_id=None,
-        started_at=now,
-        finished_at=now,
-        listing=options.listings(version)[0].as_dict(),
-        max_items=options.max_items,
-        stop_reason=StopReason(reason),
-        error=error,
-    )
-    _report_summary(summary.as_dict(), as_json=as_json)
+    collector = Collector(client(settings), Lake.at(settings.lake), version, options)
+    _report_summary(collector.refused(StopReason(reason), error).as_dict(), as_json=as_json)
     sys.exit(EXIT_TROUBLE)
 
 
-def _run_collect(settings: Settings, version: int, options: CollectOptions, *, verbose: bool) -> dict[str, Any]:
+def _run_collect(
+    settings: Settings,
+    version: int,
+    options: CollectOptions,
+    refuse: Callable[[str, str], NoReturn],
+    *,
+    verbose: bool,
+) -> dict[str, Any]:
     warnings.simplefilter("ignore")  # Dagster's notices about its own future are for developers
     from civitai_pipeline import launch  # noqa: PLC0415 - Dagster takes seconds to load
 
@@ -166,6 +170,8 @@ def _run_collect(settings: Settings, version: int, options: CollectOptions, *, v
     try:
         prepare_home(settings.dagster_home)
         run = launch.collect(version, options, progress, log_level="INFO" if verbose else "CRITICAL", on_wait=say)
+    except launch.ConflictError as error:
+        refuse("conflict", str(error))
     except InstanceError as error:
         raise Trouble(str(error)) from None
     except KeyboardInterrupt:

@@ -138,6 +138,12 @@ class Collector:
             raise
         return self.summary
 
+    def refused(self, reason: StopReason, error: str) -> Summary:
+        """The summary of a run that may not even begin: nothing done, and what is held all the same."""
+        self._take_stock_if_possible()
+        self._finish(reason, error)
+        return self.summary
+
     def _finish(self, reason: StopReason, error: str | None) -> None:
         self._measure()
         self.summary.stop_reason = reason
@@ -238,7 +244,7 @@ class Collector:
 
     def _ids_before(self, position: Position) -> list[Any]:
         """The ids of the landed page that led to ``position``, which an answer must not repeat."""
-        place = next(reversed(position.repeats.values()), position.next_page)
+        place = min(position.repeats.values(), default=position.next_page)
         # Another order grows at its front, so between two runs a whole page may honestly move to the next place.
         if position.cursor is None or place.page == 1 or not self._listing.is_appended:
             return []

@@ -22,7 +22,7 @@ FIRST_DELAY = timedelta(minutes=1)
 LONGEST_DELAY = timedelta(hours=6)
 # The API's edge cache answers the same for so long; asking sooner brings nothing.
 EDGE_CACHE = timedelta(minutes=5)
-# Trouble that passes by itself. What needs a person is tried at the longest delay only.
+# Trouble that passes by itself; a refusal of the very first page does not.
 PASSING = {
     StopReason.RATE_LIMITED,
     StopReason.API_UNAVAILABLE,
@@ -31,7 +31,7 @@ PASSING = {
     StopReason.LAKE_UNAVAILABLE,
     StopReason.INTERNAL_ERROR,
 }
-NEEDS_A_PERSON = {StopReason.REJECTED, StopReason.CONTRACT_CHANGED}
+REFUSALS = {StopReason.REJECTED, StopReason.CONTRACT_CHANGED}
 MOST_LINES = 40
 
 
@@ -64,7 +64,15 @@ class PastRun:
     @property
     def met_trouble(self) -> bool:
         """Whether it counts as a failure, though it may have landed pages."""
-        return self.ended is Ended.FAILED or self.stop_reason in PASSING | NEEDS_A_PERSON
+        return self.ended is Ended.FAILED or self.stop_reason in PASSING | REFUSALS
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether trying again soon is of no use: it was refused at once, before a page had landed.
+
+        A refusal later on may have been of a cursor, which a new walk does not need.
+        """
+        return self.ended is Ended.FAILED and self.stop_reason in REFUSALS
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ class Skip:
     reason: str
 
 
-COMPLETE = "all its listings are at their end"
+COMPLETE = "all listings are at their end"
 
 
 def decide_resume(state: VersionState, active: str | None, past: Iterable[PastRun], now: datetime) -> Launch | Skip:
@@ -180,7 +188,7 @@ def delay_after(troubles: Sequence[PastRun]) -> timedelta:
     """How long to wait after troubled runs in a row, the newest first."""
     if not troubles:
         return timedelta(0)
-    if troubles[0].stop_reason in NEEDS_A_PERSON:
+    if troubles[0].needs_a_person:
         return LONGEST_DELAY
     # Bounded, because a long row of troubles would overflow the clock.
     factor: int = 2 ** min(len(troubles) - 1, 20)
@@ -238,9 +246,9 @@ def _wait(runs: Sequence[PastRun], now: datetime) -> str | None:
     if now >= due:
         return None
     last = troubles[0]
-    how = f"stopped with {last.stop_reason}" if last.stop_reason in PASSING | NEEDS_A_PERSON else "failed"
+    how = f"stopped with {last.stop_reason}" if last.stop_reason in PASSING | REFUSALS else "failed"
     times = "" if len(troubles) == 1 else f" ({len(troubles)} in a row)"
-    person = ", which needs a person" if last.stop_reason in NEEDS_A_PERSON else ""
+    person = ", which needs a person" if last.needs_a_person else ""
     return f"run {_short(last)} {how}{person}{times}; tried again after {due:%Y-%m-%d %H:%M:%S} UTC"
 
 

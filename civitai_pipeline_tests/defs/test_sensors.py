@@ -52,6 +52,7 @@ VERSION = DEMO_VERSIONS[0]
 MODEL = 9001
 IMAGE_PAGES = dg.AssetKey("image_pages")
 DEFS = build_defs()
+COLLECTING = DEFS.resolve_job_def("collect").get_subset(asset_selection={IMAGE_PAGES}, asset_check_selection=set())
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -114,11 +115,14 @@ def add_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **fields:
 def carry_out(
     instance: dg.DagsterInstance, data: dg.SensorExecutionData, most: int = 99
 ) -> list[dg.ExecuteInProcessResult]:
-    """What Dagster's daemon does with a tick: adds the partitions, then launches the runs."""
+    """What Dagster's daemon does with a tick: adds the partitions, then launches the runs.
+
+    Of the runs only the collecting itself, which is all that the sensors look at.
+    """
     for request in data.dynamic_partitions_requests or []:
         instance.add_dynamic_partitions("model_version", list(request.partition_keys))
     return [
-        DEFS.resolve_job_def("collect").execute_in_process(
+        COLLECTING.execute_in_process(
             instance=instance,
             partition_key=request.partition_key,
             run_config={**json.loads(json.dumps(request.run_config)), **QUIET},
@@ -152,7 +156,7 @@ class TestResuming:
         assert [result.success for result in carry_out(instance, data)] == [True]
         data = tick(resume_collection, instance, data.cursor)
         assert not data.run_requests
-        assert data.skip_message == "1 version: all its listings are at their end"
+        assert data.skip_message == "1 version: all listings are at their end"
 
     def test_a_watched_version_is_registered_and_begun_as_the_watchlist_says(
         self, instance: dg.DagsterInstance
@@ -191,11 +195,11 @@ class TestResuming:
             "5: nobody asked for it: it is not in the watchlist and has no pages",
             f"{VERSION}: {said[1].partition(': ')[2]}",
             f"{others[0]}: its resume option is off",
-            "1 version: all its listings are at their end",
+            "1 version: all listings are at their end",
         ]
         assert said[1].endswith("of collect is started")
 
-    @pytest.mark.parametrize("job", ["collect", "rebuild", "__ASSET_JOB"])
+    @pytest.mark.parametrize("job", ["collect", "__ASSET_JOB"])
     def test_there_is_never_a_second_run_of_a_version(self, instance: dg.DagsterInstance, lake: Lake, job: str) -> None:
         register_versions(instance, [VERSION])
         walk(lake, max_items=1)
@@ -233,13 +237,19 @@ class TestResuming:
         assert tick(resume_collection, instance).run_requests
 
     def test_trouble_after_some_pages_waits_too_and_a_refusal_waits_for_a_person(
-        self, instance: dg.DagsterInstance, stand_in: Sandbox
+        self, instance: dg.DagsterInstance, stand_in: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         watch(f"versions: [{{id: {VERSION}, page_size: 20}}]")
         stand_in.faults.add("forbidden", nth=2)
         assert [result.success for result in carry_out(instance, tick(resume_collection, instance))] == [True]
         said = tick(resume_collection, instance).skip_message or ""
-        assert "stopped with rejected, which needs a person; tried again after" in said
+        assert "stopped with rejected; tried again after" in said
+        monkeypatch.setattr(decisions, "FIRST_DELAY", timedelta(0))
+        stand_in.faults.clear()
+        stand_in.faults.add("forbidden")
+        assert [result.success for result in carry_out(instance, tick(resume_collection, instance))] == [False]
+        said = tick(resume_collection, instance).skip_message or ""
+        assert "stopped with rejected, which needs a person (2 in a row); tried again after" in said
 
     def test_what_a_person_cancelled_stays_so_until_a_person_runs_it(
         self, instance: dg.DagsterInstance, lake: Lake
@@ -337,8 +347,9 @@ class TestDiscovering:
         assert config_of(requests[request.partition_key])["page_size"] == 33
 
     def test_while_the_api_is_down_nothing_is_forgotten_and_the_tick_says_so(
-        self, instance: dg.DagsterInstance, stand_in: Sandbox
+        self, instance: dg.DagsterInstance, stand_in: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setenv("CIVITAI_RETRY_BUDGET", "60")
         watch(f"models: [{{id: {MODEL}}}, {{id: 9002}}, {{id: 9003, discover: false}}]")
         register_versions(instance, [VERSION])
         stand_in.faults.add("server_error", on="models")
@@ -453,11 +464,19 @@ class TestRepairing:
             add_run(instance, dg.DagsterRunStatus.STARTED, tags=process_tags()),
             add_run(instance, dg.DagsterRunStatus.STARTED, tags={**tags_of("999999999"), "civitai/host": "elsewhere"}),
             add_run(instance, dg.DagsterRunStatus.STARTED),
-            add_run(instance, dg.DagsterRunStatus.STARTED, tags=tags_of("999999999"), job_name="__ASSET_JOB"),
         ]
         assert end_dead_runs(instance) == []
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.STARTED}
-        assert len(runs) == 4
+        assert len(runs) == 3
+
+    def test_what_was_materialized_by_hand_and_whose_process_is_gone_is_ended_too(
+        self, instance: dg.DagsterInstance
+    ) -> None:
+        run = add_run(instance, dg.DagsterRunStatus.STARTED, tags=tags_of("999999999"), job_name="__ASSET_JOB")
+        assert len(end_dead_runs(instance)) == 1
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended is not None
+        assert ended.status is dg.DagsterRunStatus.FAILURE
 
     def test_a_collection_killed_while_it_waited_for_its_turn_is_known_by_its_log_and_frees_its_place(
         self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
@@ -502,7 +521,7 @@ class TestRepairing:
         self, instance: dg.DagsterInstance
     ) -> None:
         register_versions(instance, [VERSION])
-        result = DEFS.resolve_job_def("collect").execute_in_process(
+        result = COLLECTING.execute_in_process(
             instance=instance,
             partition_key=str(VERSION),
             run_config={"ops": {"image_pages": {"config": {"browsing_levels": [99]}}}, **QUIET},
@@ -543,14 +562,11 @@ class Inbox:
 
 
 class TestTelling:
-    def failed(self, instance: dg.DagsterInstance, stand_in: Sandbox) -> str:
-        """Fails a run; returns the sensor's cursor from before it."""
-        cursor: str | None = tick(tell_of_failures, instance).cursor
-        watch(f"versions: [{{id: {VERSION}}}]")
-        stand_in.faults.add("forbidden")
-        carry_out(instance, tick(resume_collection, instance))
-        assert cursor is not None
-        return cursor
+    def told(self, instance: dg.DagsterInstance) -> str:
+        """What the tick after a failed run says."""
+        cursor = tick(tell_of_failures, instance).cursor
+        add_run(instance, dg.DagsterRunStatus.FAILURE)
+        return tick(tell_of_failures, instance, cursor).skip_message or ""
 
     def test_a_failed_run_is_told_of_in_a_small_message(
         self, instance: dg.DagsterInstance, stand_in: Sandbox, monkeypatch: pytest.MonkeyPatch
@@ -558,7 +574,10 @@ class TestTelling:
         inbox = Inbox()
         monkeypatch.setenv("CIVITAI_FAILURE_WEBHOOK", inbox.url)
         try:
-            cursor = self.failed(instance, stand_in)
+            cursor = tick(tell_of_failures, instance).cursor
+            watch(f"versions: [{{id: {VERSION}}}]")
+            stand_in.faults.add("forbidden")
+            carry_out(instance, tick(resume_collection, instance))
             data = tick(tell_of_failures, instance, cursor)
         finally:
             inbox.close()
@@ -571,26 +590,24 @@ class TestTelling:
 
     @pytest.mark.parametrize("status", [500, 302])
     def test_a_webhook_that_refuses_is_said_in_the_tick(
-        self, instance: dg.DagsterInstance, stand_in: Sandbox, monkeypatch: pytest.MonkeyPatch, status: int
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, status: int
     ) -> None:
         inbox = Inbox(status)
         monkeypatch.setenv("CIVITAI_FAILURE_WEBHOOK", inbox.url)
         try:
-            data = tick(tell_of_failures, instance, self.failed(instance, stand_in))
+            said = self.told(instance)
         finally:
             inbox.close()
-        assert (data.skip_message or "").endswith(f"nobody could be told: the webhook answered {status}")
+        assert said.endswith(f"nobody could be told: the webhook answered {status}")
+        assert len(inbox.messages) == 1
 
     def test_a_webhook_that_is_not_there_is_said_without_its_address(
-        self, instance: dg.DagsterInstance, stand_in: Sandbox, monkeypatch: pytest.MonkeyPatch
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("CIVITAI_FAILURE_WEBHOOK", "http://127.0.0.1:9/secret")
-        said = tick(tell_of_failures, instance, self.failed(instance, stand_in)).skip_message or ""
+        said = self.told(instance)
         assert "the webhook could not be reached (ConnectionError)" in said
         assert "secret" not in said
 
-    def test_without_a_webhook_the_tick_says_that_nobody_is_told(
-        self, instance: dg.DagsterInstance, stand_in: Sandbox
-    ) -> None:
-        said = tick(tell_of_failures, instance, self.failed(instance, stand_in)).skip_message or ""
-        assert "CIVITAI_FAILURE_WEBHOOK is not set, so nobody is told" in said
+    def test_without_a_webhook_the_tick_says_that_nobody_is_told(self, instance: dg.DagsterInstance) -> None:
+        assert "CIVITAI_FAILURE_WEBHOOK is not set, so nobody is told" in self.told(instance)

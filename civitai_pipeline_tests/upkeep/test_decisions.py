@@ -131,12 +131,19 @@ def test_only_troubles_since_the_last_good_run_count() -> None:
 
 
 @pytest.mark.parametrize("stop", [StopReason.REJECTED, StopReason.CONTRACT_CHANGED])
-@pytest.mark.parametrize("ended", [Ended.SUCCEEDED, Ended.FAILED])
-def test_what_needs_a_person_is_tried_at_the_longest_delay_only(stop: StopReason, ended: Ended) -> None:
-    trouble = past(ended, stop, ago=timedelta(hours=5, minutes=59))
+def test_what_was_refused_at_once_needs_a_person_and_is_tried_at_the_longest_delay_only(stop: StopReason) -> None:
+    trouble = past(Ended.FAILED, stop, ago=timedelta(hours=5, minutes=59))
     said = reason(resume(OPEN, trouble, GOOD))
     assert f"stopped with {stop}, which needs a person" in said
     assert isinstance(decide_resume(OPEN, None, [trouble, GOOD], NOW + MINUTE), Launch)
+
+
+@pytest.mark.parametrize("stop", [StopReason.REJECTED, StopReason.CONTRACT_CHANGED])
+def test_a_refusal_after_some_pages_is_trouble_like_any_other(stop: StopReason) -> None:
+    assert "which needs a person" not in reason(
+        resume(OPEN, past(Ended.SUCCEEDED, stop, ago=timedelta(seconds=1)), GOOD)
+    )
+    assert isinstance(resume(OPEN, past(Ended.SUCCEEDED, stop, ago=2 * MINUTE), GOOD), Launch)
 
 
 def test_a_cancelled_run_waits_for_a_person_or_a_success() -> None:

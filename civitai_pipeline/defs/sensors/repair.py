@@ -70,8 +70,8 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         What was done, one line each.
     """
     said = []
-    for run in instance.get_runs(dg.RunsFilter(job_name=collect.name, statuses=_HELD)):
-        if _is_gone(instance, run):
+    for run in instance.get_runs(dg.RunsFilter(statuses=_HELD)):
+        if (run.job_name == collect.name or HOST_TAG in run.tags) and _is_gone(instance, run):
             # It may have ended between the two looks at it.
             latest = instance.get_run_by_id(run.run_id)
             if latest is None or latest.is_finished:

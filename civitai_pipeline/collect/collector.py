@@ -226,7 +226,7 @@ class Collector:
         self._stand_at(position)
         cursor, place = position.cursor, position.next_page
         asked: set[Cursor] = set() if cursor is None else {cursor}
-        previous_ids = self._ids_before(position)
+        first_ids, previous_ids = self._ids_behind(position)
         while True:
             page = self._fetch(cursor, position)
             ids = _ids(page.items)
@@ -235,6 +235,8 @@ class Collector:
             # Items without an id cannot be told apart, so a page of nothing else proves no repetition.
             if ids == previous_ids and any(image_id is not None for image_id in ids):
                 raise _Stop(StopReason.STALLED, _stalled("gave the same page twice"))
+            if ids and ids[:1] == first_ids[:1] and ids[0] is not None:
+                raise _Stop(StopReason.STALLED, _stalled("began again at the first page"))
             self._land(page, place, cursor, position.repeats.get(cursor))
             if page.next_cursor is None:
                 raise _Stop(StopReason.AT_END)
@@ -242,14 +244,15 @@ class Collector:
             cursor, place, previous_ids = page.next_cursor, PageId(place.walk, place.page + 1), ids
             asked.add(cursor)
 
-    def _ids_before(self, position: Position) -> list[Any]:
-        """The ids of the landed page that led to ``position``, which an answer must not repeat."""
+    def _ids_behind(self, position: Position) -> tuple[list[Any], list[Any]]:
+        """The ids of a walk's first page and of the one that led to ``position``: no answer may go back to either."""
         place = min(position.repeats.values(), default=position.next_page)
         # Another order grows at its front, so between two runs a whole page may honestly move to the next place.
         if position.cursor is None or place.page == 1 or not self._listing.is_appended:
-            return []
-        before = self._ledger.read(PageId(place.walk, place.page - 1))
-        return _ids(self._ledger.items(before)) if before.next_cursor == position.cursor else []
+            return [], []
+        first, before = (self._ledger.read(PageId(place.walk, page)) for page in (1, place.page - 1))
+        previous_ids = _ids(self._ledger.items(before)) if before.next_cursor == position.cursor else []
+        return _ids(first.items), previous_ids
 
     def _stand_at(self, position: Position) -> None:
         summary = self.summary

@@ -1,0 +1,16 @@
+"""The kill proof's short form; the long one is ``python -m civitai_pipeline_tests.proofs.kill``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .kill import kill_and_resume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_runs_killed_at_random_moments_leave_a_whole_lake(tmp_path: Path) -> None:
+    done = kill_and_resume(kills=6, seed=4, folder=tmp_path)
+    assert done.ok, done
+    assert done.kills.total() == 6

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint types tests format lock clean
+.PHONY: help setup demo dev test lint types tests prove format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-8s %s\n", $$1, $$2}'
@@ -40,6 +40,14 @@ types: $(READY) ## Check types
 tests: $(READY) ## Run the tests
 	$(BIN)/pytest -n auto
 
+SEED ?= 1
+
+prove: $(READY) ## Run the long proofs: faults, soak, kills; SEED=n draws other ones
+	$(BIN)/python -m civitai_pipeline_tests.proofs.fault_matrix
+	$(BIN)/python -m civitai_pipeline_tests.proofs.soak --pages 500 --seed $(SEED)
+	$(BIN)/python -m civitai_pipeline_tests.proofs.kill --kills 50 --seed $(SEED)
+	$(BIN)/python -m civitai_pipeline_tests.proofs.kill --kills 15 --seed $(SEED) --process cli
+
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -48,7 +56,7 @@ lock: $(READY) ## Resolve all packages anew into constraints.txt
 	$(BIN)/python -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip install --quiet pip-tools
 	$(VENV)/lock/bin/pip-compile --quiet --upgrade --all-extras --generate-hashes --allow-unsafe --strip-extras \
-		--no-annotate --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+		--no-annotate --no-header --no-emit-options \
 		--all-build-deps --output-file constraints.txt pyproject.toml
 
 clean: ## Remove what the targets made, but not data/ and .dagster/

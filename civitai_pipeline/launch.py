@@ -15,14 +15,14 @@ import dagster as dg
 from civitai_pipeline.definitions import build_defs
 from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
 from civitai_pipeline.defs.assets.common import API_POOL
-from civitai_pipeline.defs.metadata import summary_from_metadata
+from civitai_pipeline.defs.events import failures_in_log, summary_in_log
 from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
 from civitai_pipeline.defs.sensors.records import ACTIVE, PARTITION_TAG
 from civitai_pipeline.defs.sensors.repair import end_dead_runs
 from civitai_pipeline.upkeep.processes import process_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from civitai_pipeline.collect.options import CollectOptions
     from civitai_pipeline.defs.resources import Progress
@@ -99,8 +99,8 @@ def collect(
             tags=process_tags(),
         )
         return CollectRun(
-            _summary_of(instance, run_id),
-            list(_failures_of(result.all_events)),
+            summary_in_log(instance, image_pages.key, run_id),
+            [*failures_in_log(instance, run_id), *_failed_checks(result.all_events)],
             any(_is_interrupt(event) for event in result.all_events),
         )
 
@@ -142,36 +142,14 @@ def _config(options: CollectOptions) -> CollectConfig:
     )
 
 
-def _summary_of(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any] | None:
-    """The summary that a run left: on its materialization, or on an observation if it failed or was cancelled."""
-    metadata: Mapping[str, dg.MetadataValue[Any]] | None = None
-    kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
-    for entry in instance.all_logs(run_id, of_type=kinds):
-        event = entry.dagster_event
-        if event is None or event.asset_key != image_pages.key:
-            continue
-        if event.is_step_materialization:
-            metadata = event.step_materialization_data.materialization.metadata
-        else:
-            metadata = event.asset_observation_data.asset_observation.metadata
-    return None if metadata is None else summary_from_metadata(metadata)
-
-
 def _is_interrupt(event: dg.DagsterEvent) -> bool:
     error = event.step_failure_data.error if event.is_step_failure else None
     return error is not None and error.cls_name in _INTERRUPTS
 
 
-def _failures_of(events: Sequence[dg.DagsterEvent]) -> Iterator[str]:
+def _failed_checks(events: Sequence[dg.DagsterEvent]) -> Iterator[str]:
     for event in events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            said = data.user_failure_data.description if data.user_failure_data is not None else None
-            if said is None and data.error is not None:
-                cause = data.error.cause or data.error
-                said = cause.message.strip()
-            yield f"{event.step_key}: {said or 'failed'}"
-        elif event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
                 yield f"check {check.check_name} of {check.asset_key.to_user_string()}: {check.description or 'failed'}"

@@ -24,3 +24,34 @@ def latest_metadata(
     if not records or records[0].asset_materialization is None:
         return None
     return records[0].asset_materialization.metadata
+
+
+def summary_in_log(instance: dg.DagsterInstance, key: dg.AssetKey, run_id: str) -> dict[str, Any] | None:
+    """The summary that a finished run left in its log; None if it left none."""
+    kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
+    found = None
+    for entry in instance.all_logs(run_id, of_type=kinds):
+        event = entry.dagster_event
+        if event is None or event.asset_key != key:
+            continue
+        if event.is_step_materialization:
+            metadata = event.step_materialization_data.materialization.metadata
+        else:
+            metadata = event.asset_observation_data.asset_observation.metadata
+        summary = summary_from_metadata(metadata)
+        # What a run says of itself while it goes on has no stop reason.
+        found = summary if summary.get("stop_reason") is not None else found
+    return found
+
+
+def failures_in_log(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What failed in a run, one line each."""
+    said = []
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = entry.dagster_event
+        if event is not None:
+            data = event.step_failure_data
+            own = data.user_failure_data.description if data.user_failure_data is not None else None
+            cause = None if data.error is None else (data.error.cause or data.error).message.strip()
+            said.append(f"{event.step_key}: {own or cause or 'failed'}")
+    return said

@@ -5,15 +5,14 @@ Turns Dagster's records into the plain data that ``upkeep`` decides over.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 
 from civitai_pipeline.civitai.listing import parse_id
 from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
+from civitai_pipeline.defs.events import summary_in_log
 from civitai_pipeline.defs.jobs import collect
-from civitai_pipeline.defs.metadata import summary_from_metadata
 from civitai_pipeline.defs.partitions import MODEL_VERSION
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.settings import load_settings
@@ -160,43 +159,12 @@ def run_request(launch: Launch, run_key: str | None = None) -> dg.RunRequest:
     )
 
 
-def summary_in_log(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any] | None:
-    """The summary that a finished run left in its log; None if it left none."""
-    kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
-    found = None
-    for entry in instance.all_logs(run_id, of_type=kinds):
-        event = entry.dagster_event
-        if event is None or event.asset_key != image_pages.key:
-            continue
-        if event.is_step_materialization:
-            metadata = event.step_materialization_data.materialization.metadata
-        else:
-            metadata = event.asset_observation_data.asset_observation.metadata
-        summary = summary_from_metadata(metadata)
-        # What a run says of itself while it goes on has no stop reason.
-        found = summary if summary.get("stop_reason") is not None else found
-    return found
-
-
-def failures_in_log(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """What failed in a run, one line each."""
-    said = []
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
-        event = entry.dagster_event
-        if event is not None:
-            data = event.step_failure_data
-            own = data.user_failure_data.description if data.user_failure_data is not None else None
-            cause = None if data.error is None else (data.error.cause or data.error).message.strip()
-            said.append(f"{event.step_key}: {own or cause or 'failed'}")
-    return said
-
-
 def stop_reason(instance: dg.DagsterInstance, run_id: str) -> StopReason | None:
     """Why a finished run's collection stopped; None if it did not say."""
     if run_id not in _stop_reasons:
         if len(_stop_reasons) >= MOST_REMEMBERED:
             _stop_reasons.clear()
-        summary = summary_in_log(instance, run_id)
+        summary = summary_in_log(instance, image_pages.key, run_id)
         reason = None if summary is None else summary["stop_reason"]
         _stop_reasons[run_id] = StopReason(reason) if reason in set(StopReason) else None
     return _stop_reasons[run_id]

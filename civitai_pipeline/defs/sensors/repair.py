@@ -8,10 +8,11 @@ from civitai_pipeline.civitai.listing import parse_id
 from civitai_pipeline.collect.afterwards import summary_of_dead_run
 from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.defs.assets.collection import image_pages
+from civitai_pipeline.defs.events import failures_in_log, summary_in_log
 from civitai_pipeline.defs.jobs import collect
 from civitai_pipeline.defs.metadata import summary_from_metadata, summary_metadata
 from civitai_pipeline.defs.resources import LakeStore
-from civitai_pipeline.defs.sensors.records import PARTITION_TAG, ended_at, failures_in_log, summary_in_log
+from civitai_pipeline.defs.sensors.records import PARTITION_TAG, ended_at
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.pages import DamagedPageError
 from civitai_pipeline.lake.paths import Lake
@@ -109,7 +110,9 @@ def _write_missing_summary(instance: dg.DagsterInstance, lake: Lake, record: dg.
     """Writes the summary of a run that left none; says so, or None where there was nothing to do."""
     run, partition = record.dagster_run, record.dagster_run.tags.get(PARTITION_TAG)
     collects = run.job_name == collect.name or HOST_TAG in run.tags
-    if not collects or partition is None or record.start_time is None or summary_in_log(instance, run.run_id):
+    if not collects or partition is None or record.start_time is None:
+        return None
+    if summary_in_log(instance, image_pages.key, run.run_id):
         return None
     try:
         version = parse_id(partition)

@@ -3,7 +3,9 @@
 import dagster as dg
 import requests
 
-from civitai_pipeline.defs.sensors.records import PARTITION_TAG, failures_in_log, summary_in_log
+from civitai_pipeline.defs.assets.collection import image_pages
+from civitai_pipeline.defs.events import failures_in_log, summary_in_log
+from civitai_pipeline.defs.sensors.records import PARTITION_TAG
 from civitai_pipeline.settings import load_settings
 
 INTERVAL_S = 60
@@ -36,7 +38,7 @@ def tell_of_failures(context: dg.RunFailureSensorContext) -> dg.SkipReason | Non
 
 def _message(context: dg.RunFailureSensorContext) -> dict[str, object]:
     run = context.dagster_run
-    summary = summary_in_log(context.instance, run.run_id) or {}
+    summary = summary_in_log(context.instance, image_pages.key, run.run_id) or {}
     failures = "; ".join(failures_in_log(context.instance, run.run_id))
     error = summary.get("error") or failures or context.failure_event.message or "unknown"
     version = run.tags.get(PARTITION_TAG)

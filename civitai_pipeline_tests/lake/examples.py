@@ -88,7 +88,7 @@ def category_row(image_id: int, category: str, version: int = VERSION, *, primar
         "is_primary": primary,
         "matched_keywords": ["kite"],
         "taxonomy_version": "1",
-        "prompt_hash": "h",
+        "categorized_hash": "h",
     }
 
 

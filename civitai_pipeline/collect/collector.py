@@ -91,6 +91,7 @@ class Collector:
         self._landed_options = Options(options.strict_version_match, options.append_only, options.max_items)
         self._holdings = Holdings()
         self._sequence = 1
+        self._landing: tuple[LandedPage, Tally, list[int]] | None = None
         self._usage_before = client.usage.copy()
         self._started = time.monotonic()
         self.contract = ContractWatch()
@@ -134,6 +135,7 @@ class Collector:
             raise
         except BaseException:
             # Dagster cancels a run, and Ctrl-C a command, with exceptions that are no Exception.
+            self._settle_interrupted()
             self._finish(StopReason.CANCELED, "the run was cancelled; run again to go on from the last landed page")
             raise
         return self.summary
@@ -313,9 +315,23 @@ class Collector:
             confirms=repeats if is_confirmation else None,
             absent=absent or frozenset(),
         )
+        self._landing = (page, tally, saved)
         self._ledger.land(page, None if is_confirmation else fetched.raw)
-        self._sequence += 1
-        self._account(page, tally, saved)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Counts the page that has just landed."""
+        if self._landing is not None:
+            page, tally, saved = self._landing
+            self._landing = None
+            self._sequence += 1
+            self._account(page, tally, saved)
+
+    def _settle_interrupted(self) -> None:
+        """Counts the page that was being landed if an interrupt came after it had, but before it was counted."""
+        if self._landing is not None and self._ledger.holds(self._landing[0]):
+            self._on_page = None
+            self._settle()
 
     def _account(self, page: LandedPage, tally: Tally, saved: list[int]) -> None:
         summary = self.summary

@@ -147,6 +147,14 @@ class Ledger:
             return repeated
         return [item for item in repeated if not (isinstance(item, dict) and item.get("id") in page.absent)]
 
+    def holds(self, page: LandedPage) -> bool:
+        """Whether this very page, and no other writer's, stands at its place."""
+        try:
+            there = self.read(page.id)
+        except LakeError:
+            return False
+        return (there.run_id, there.sequence, there.fetched_at) == (page.run_id, page.sequence, page.fetched_at)
+
     def land(self, page: LandedPage, raw_body: bytes | None) -> None:
         """Puts a page at its place in the ledger, for good.
 

@@ -12,10 +12,11 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from civitai_pipeline.lake.files import create_exclusively
 from civitai_pipeline.lake.locks import sole_writer
 from civitai_pipeline.prompts.items import Outcome
 from civitai_pipeline.sandbox import Fault, FaultRule
@@ -43,6 +44,29 @@ def test_a_run_interrupted_between_pages_says_so_and_the_next_one_resumes(stage:
     assert stage.collect().stop_reason == "at_end"
     assert len(stage.content()["prompts"]) == 12
     assert stage.asked()[-1][1] is not None
+
+
+@pytest.mark.parametrize("after_landing", [False, True])
+def test_a_run_interrupted_around_the_landing_of_a_page_counts_it_just_when_it_landed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, after_landing: bool
+) -> None:
+    landed = []
+
+    def interrupted(*arguments: Any) -> None:  # noqa: ANN401 - those of the function it stands around
+        landed.append(arguments)
+        if len(landed) < 2 or after_landing:
+            create_exclusively(*arguments)
+        if len(landed) == 2:
+            raise KeyboardInterrupt
+
+    run = stage.collector()
+    with monkeypatch.context() as patch:
+        patch.setattr("civitai_pipeline.lake.ledger.create_exclusively", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.run()
+    stage.check(run.summary, pages_before=0, held_before=0)
+    assert (run.summary.stop_reason, run.summary.pages) == ("canceled", 2 if after_landing else 1)
+    assert stage.collect().stop_reason == "at_end"
 
 
 def test_a_run_interrupted_while_it_waits_for_an_answer_stops_at_once(stage: Stage) -> None:

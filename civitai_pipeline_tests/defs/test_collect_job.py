@@ -235,3 +235,38 @@ def test_registering_a_model_makes_partitions_of_its_versions(instance: dg.Dagst
 def test_previewing_lands_nothing(instance: dg.DagsterInstance, environment: dict[str, str]) -> None:
     assert run(instance, "preview_collection").success
     assert not Lake.at(environment["CIVITAI_LAKE"]).pages(VERSION).exists()
+
+
+def test_metadata_that_stops_coming_is_told_as_a_change_of_the_api_and_names_the_field(
+    instance: dg.DagsterInstance, stand_in: Sandbox
+) -> None:
+    run(instance)
+    assert checks_of(run(instance))["image_pages.api_keeps_its_contract"] is True
+    for image in stand_in.world.gallery(VERSION):
+        stand_in.world.set_meta(image.id, None)
+    result = run(instance, restart=True)
+    (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "api_keeps_its_contract"]
+    assert found.passed is False
+    assert found.description is not None
+    assert found.description.startswith("CivitAI changed: the field meta is null on every item")
+
+
+def test_a_version_without_images_is_no_change_of_the_api(instance: dg.DagsterInstance) -> None:
+    result = run(instance, version=910013)
+    (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "api_keeps_its_contract"]
+    assert (found.passed, found.description) == (True, "this version has no images at the levels asked for")
+
+
+def test_a_run_under_way_leaves_its_numbers_in_the_log_for_the_ui_to_plot(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("civitai_pipeline.defs.assets.collection.OBSERVE_EVERY_S", 0.0)
+    run(instance, page_size=50)
+    attempted = []
+    for record in reversed(instance.fetch_observations(IMAGE_PAGES, limit=50).records):
+        assert record.asset_observation is not None
+        said = summary_from_metadata(record.asset_observation.metadata)
+        assert said["stop_reason"] is None
+        attempted.append(said["attempted"])
+    assert attempted == sorted(attempted)
+    assert len(attempted) > 2

@@ -75,7 +75,7 @@ def _progress_line(summary: Summary) -> str:
     rate = summary.tally.attempted / summary.elapsed_s if summary.elapsed_s else 0.0
     total = f" of {summary.planned_total:,}" if summary.planned_total is not None else ""
     return (
-        f"version {summary.model_version_id}: page {summary.walk}/{summary.last_page_number}, "
+        f"version {summary.model_version_id}: walk {summary.walk}, page {summary.last_page_number}, "
         f"{summary.tally.attempted:,}{total} items, {summary.prompts_after:,} prompts held, {rate:,.0f} items/s"
     )
 

@@ -44,12 +44,14 @@ class CollectRun:
 
     Attributes:
         summary: The run summary; None if the run died before it began to collect.
-        failures: What failed in it, one line each.
+        failures: Which steps failed, one line each.
+        failed_checks: Which checks failed, one line each.
         interrupted: Whether it was interrupted.
     """
 
     summary: dict[str, Any] | None
     failures: list[str]
+    failed_checks: list[str]
     interrupted: bool
 
 
@@ -100,7 +102,8 @@ def collect(
         )
         return CollectRun(
             summary_in_log(instance, image_pages.key, run_id),
-            [*failures_in_log(instance, run_id), *_failed_checks(result.all_events)],
+            failures_in_log(instance, run_id),
+            list(_failed_checks(result.all_events)),
             any(_is_interrupt(event) for event in result.all_events),
         )
 

@@ -108,6 +108,7 @@ class CivitaiClient:
 
     Attributes:
         usage: What has been spent so far.
+        reported: What of it stands in a run's summary already; look-ups before a run count for it.
         min_request_interval: Seconds between the starts of two requests.
     """
 
@@ -140,6 +141,7 @@ class CivitaiClient:
         self._last_start = float("-inf")
         self._lookups: dict[int, tuple[float, ModelVersion | ApiFailure]] = {}
         self.usage = Usage()
+        self.reported = Usage()
         self._session = _Session()
         self._session.auth = _KeyAuth(self._api_key)
         # Servers echo addresses, in which a key with odd characters is spelled otherwise.

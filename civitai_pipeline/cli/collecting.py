@@ -70,29 +70,35 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: Any) -> None:  # noqa: ANN401 - click's options
-    r"""Collect a model version's prompts, from where the last run stopped.
+    """Collect a model version's prompts, from where the last run stopped.
 
     \b
     civitai-pipeline collect 128713 --max-items 500     a first taste
     civitai-pipeline collect 128713                     all of it, and later what is new
-    """
+    """  # noqa: D301 - the backslash is how click is told to keep the lines
+    # A supervisor's stop is a cancellation like Ctrl-C: the summary is written and the run can go on later.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = settings_or_misuse()
     options = _collect_options(settings, choices)
     lake = Lake.at(settings.lake)
+    refuse = partial(_stop_before_a_run, settings, version, options, as_json=as_json)
     try:
         lake.check_writable()
+        _refuse_second_writer(lake, version, refuse)
+        _refuse_unknown_version(client(settings), version, refuse)
+        verbose = bool(ctx.parent and ctx.parent.params["verbose"])
+        summary, interrupted = _run_collect(settings, version, options, refuse, verbose=verbose)
     except LakeError as error:
-        raise Trouble(str(error)) from None
-    refuse = partial(_stop_before_a_run, settings, version, options, as_json=as_json)
-    _refuse_second_writer(lake, version, refuse)
-    _refuse_unknown_version(client(settings), version, refuse)
-    verbose = bool(ctx.parent and ctx.parent.params["verbose"])
-    summary = _run_collect(settings, version, options, refuse, verbose=verbose)
+        refuse("lake_unavailable", str(error))
+    except KeyboardInterrupt:
+        refuse("canceled", "cancelled before a page was asked for; run again to go on")
     _report_summary(summary, as_json=as_json)
     if not as_json:
         for what, path in (("report", lake.reports / f"{version}.html"), ("database", lake.database)):
             if path.exists():
                 say(f"The {what}: {path}")
+    if interrupted:
+        sys.exit(EXIT_CANCELED)
     _exit_for(summary)
 
 
@@ -149,8 +155,12 @@ def _stop_before_a_run(
     from civitai_pipeline.collect.summary import StopReason  # noqa: PLC0415 - loads DuckDB and Arrow
 
     collector = Collector(client(settings), Lake.at(settings.lake), version, options)
-    _report_summary(collector.refused(StopReason(reason), error).as_dict(), as_json=as_json)
-    sys.exit(EXIT_TROUBLE)
+    summary = collector.refused(StopReason(reason), error).as_dict()
+    if as_json:
+        print_json(summary)
+    say(f"Error: {error}")
+    _exit_for(summary)
+    raise AssertionError("unreachable: a refusal is no success")
 
 
 def _run_collect(
@@ -160,12 +170,10 @@ def _run_collect(
     refuse: Callable[[str, str], NoReturn],
     *,
     verbose: bool,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
     warnings.simplefilter("ignore")  # Dagster's notices about its own future are for developers
     from civitai_pipeline import launch  # noqa: PLC0415 - Dagster takes seconds to load
 
-    # A supervisor's stop is a cancellation like Ctrl-C: the summary is written and the run can go on later.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = ConsoleProgress(errors)
     try:
         prepare_home(settings.dagster_home)
@@ -174,21 +182,20 @@ def _run_collect(
         refuse("conflict", str(error))
     except InstanceError as error:
         raise Trouble(str(error)) from None
-    except KeyboardInterrupt:
-        say("Cancelled; what has landed is kept, run again to go on.")
-        sys.exit(EXIT_CANCELED)
     finally:
         progress.close()
-    if run.interrupted and (run.summary is None or run.summary["stop_reason"] != "canceled"):
-        say("Cancelled; what has landed is kept, run again to go on.")
-        sys.exit(EXIT_CANCELED)
+    if run.interrupted and run.summary is None:
+        raise KeyboardInterrupt
     if run.summary is None:
         raise Trouble("; ".join(run.failures) or "the run failed before it began; see it in the Dagster UI")
-    for failure in run.failures:
-        if not failure.startswith("image_pages: "):
-            say(f"Error: {failure}")
-            run.summary["error"] = run.summary["error"] or failure
-    return run.summary
+    for check in run.failed_checks:
+        say(f"Warning: {check}")
+    if run.interrupted:
+        run.summary["error"] = run.summary["error"] or "cancelled while tables were made; run again to finish them"
+    later = [failure for failure in run.failures if not failure.startswith("image_pages: ")]
+    if later and not run.summary["error"]:
+        run.summary["error"] = "; ".join(later)
+    return run.summary, run.interrupted
 
 
 def _report_summary(summary: dict[str, Any], *, as_json: bool) -> None:

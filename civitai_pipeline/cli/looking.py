@@ -116,7 +116,8 @@ def status(version: int | None, *, as_json: bool) -> None:
         print_json(rows)
         return
     if not rows:
-        say(f"Nothing has been collected into {lake.root} yet.")
+        what = "Nothing has" if version is None else f"Nothing of model version {version} has"
+        say(f"{what} been collected into {lake.root} yet.")
         return
     headings = {
         "model_version_id": "version",

@@ -91,8 +91,8 @@ class Collector:
         self._landed_options = Options(options.strict_version_match, options.append_only, options.max_items)
         self._holdings = Holdings()
         self._sequence = 1
+        self._started_anew = False
         self._landing: tuple[LandedPage, Tally, list[int]] | None = None
-        self._usage_before = client.usage.copy()
         self._started = time.monotonic()
         self.contract = ContractWatch()
         self.summary = Summary(
@@ -151,9 +151,10 @@ class Collector:
         self.summary.stop_reason = reason
         self.summary.error = error
         self.summary.finished_at = datetime.now(UTC)
+        self._client.reported = self._client.usage.copy()
 
     def _measure(self) -> None:
-        spent = self._client.usage.since(self._usage_before)
+        spent = self._client.usage.since(self._client.reported)
         self.summary.requests, self.summary.retries = spent.requests, spent.retries
         self.summary.waited_s = spent.waited_s
         self.summary.elapsed_s = time.monotonic() - self._started
@@ -215,8 +216,9 @@ class Collector:
         try:
             self._follow(position)
         except ApiFailure as failure:
-            if failure.kind is not FailureKind.CURSOR_LOST:
+            if failure.kind is not FailureKind.CURSOR_LOST or self._started_anew:
                 raise _Stop(StopReason(failure.kind.stop_reason), str(failure)) from None
+            self._started_anew = True
             log.warning("%s; starting a new walk", failure)
         try:
             self._follow(new_walk(self._ledger))
@@ -237,7 +239,9 @@ class Collector:
             # Items without an id cannot be told apart, so a page of nothing else proves no repetition.
             if ids == previous_ids and any(image_id is not None for image_id in ids):
                 raise _Stop(StopReason.STALLED, _stalled("gave the same page twice"))
-            if ids and ids[:1] == first_ids[:1] and ids[0] is not None:
+            # Compared as far as both reach, since a run may ask for larger pages than the one before it.
+            shared = min(len(ids), len(first_ids))
+            if shared and ids[:shared] == first_ids[:shared] and ids[0] is not None:
                 raise _Stop(StopReason.STALLED, _stalled("began again at the first page"))
             self._land(page, place, cursor, position.repeats.get(cursor))
             if page.next_cursor is None:

@@ -240,7 +240,8 @@ class _Fold:
                 self._touch(reading, page.fetched_at, label, withdrawn_at)
             elif receipt.reason is not None and reading.image_id not in self.holdings:
                 item = jsontext.dumps(items[position]).decode()
-                key = item if reading.image_id is None else reading.image_id
+                # Items without an id are told apart by their place: equal ones of a page are several all the same.
+                key = f"{position} {item}" if reading.image_id is None else reading.image_id
                 self._rejected[key] = {
                     "image_id": reading.image_id,
                     "model_version_id": self._version,
@@ -375,12 +376,13 @@ def _merge_rejected(
     return connection.sql(_MERGE_REJECTED).to_arrow_table()
 
 
-# Items without an id are told apart by their text.
+# Items without an id are told apart by their text and their place on the page.
 _MERGE_REJECTED = """
 SELECT * EXCLUDE (chunk) FROM refused
 WHERE image_id IS NULL OR image_id NOT IN (SELECT image_id FROM accepted)
 QUALIFY row_number() OVER (
-    PARTITION BY image_id, CASE WHEN image_id IS NULL THEN item END ORDER BY chunk DESC
+    PARTITION BY image_id, CASE WHEN image_id IS NULL THEN item END, CASE WHEN image_id IS NULL THEN position END
+    ORDER BY chunk DESC
 ) = 1
 ORDER BY split_part(page, '/', 1)::INTEGER, split_part(page, '/', 2)::INTEGER, position
 """

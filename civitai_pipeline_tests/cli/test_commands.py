@@ -245,3 +245,26 @@ def test_every_command_explains_itself(pipeline: Pipeline) -> None:
         done = pipeline(command, "--help")
         assert done.returncode == 0
         assert "Usage:" in done.stdout
+
+
+def test_a_failed_check_is_told_but_the_exit_status_is_that_of_the_stop_reason(
+    pipeline: Pipeline, stand_in: Sandbox
+) -> None:
+    for image in stand_in.world.gallery(int(VERSION)):
+        stand_in.world.set_meta(image.id, None)
+    done = pipeline("collect", VERSION, "--json")
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["stop_reason"], summary["error"], summary["new"]) == (0, "at_end", None, 0)
+    assert "Warning: check api_keeps_its_contract" in done.stderr
+
+
+def test_requests_count_the_look_ups_before_the_run(pipeline: Pipeline, stand_in: Sandbox) -> None:
+    summary = json.loads(pipeline("collect", VERSION, "--json").stdout)
+    assert summary["requests"] == len(stand_in.requests)
+
+
+def test_a_lake_that_cannot_be_written_still_gives_its_one_document(pipeline: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    done = pipeline("collect", VERSION, "--json", CIVITAI_LAKE=str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["stop_reason"] == "lake_unavailable"

@@ -75,9 +75,9 @@ class Model:
     rows: dict[int, Json] = field(default_factory=dict)
     rejected: dict[object, tuple[str, str]] = field(default_factory=dict)
 
-    def see(self, item: object, options: Options, page: str) -> str:
+    def see(self, item: object, position: int, options: Options, page: str) -> str:
         if not isinstance(item, dict) or not isinstance(item.get("id"), int):
-            self.rejected[str(item)] = ("malformed", page)
+            self.rejected[position, str(item)] = ("malformed", page)
             return "malformed"
         image_id: int = item["id"]
         meta = item["meta"] or {}
@@ -121,7 +121,7 @@ def test_any_slicing_equals_a_rebuild_and_the_plain_model(
         else:
             landed = pages.land(walk=step.walk, options=step.options, confirms=repeated.id, absent=[step.hides])
             shown = [item for item in whole[step.walk] if not (isinstance(item, dict) and item.get("id") == step.hides)]
-        outcomes = [model.see(item, step.options, str(landed.id)) for item in shown]
+        outcomes = [model.see(item, n, step.options, str(landed.id)) for n, item in enumerate(shown)]
         counted.append(outcomes)
         if step.builds:
             with patch.object(prompt_tables, "PAGES_PER_CHUNK", pages_per_chunk):

@@ -138,13 +138,14 @@ def status(version: int | None, *, as_json: bool) -> None:
     "--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), required=True, help="The file's format."
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file to write.")
-def export(chosen: tuple[int, ...], kind: str, output: Path) -> None:
+@click.option("--include-withdrawn", is_flag=True, help="Also prompts that their makers have withdrawn since.")
+def export(chosen: tuple[int, ...], kind: str, output: Path, *, include_withdrawn: bool) -> None:
     """Write the prompts of some or all versions to one file."""
     settings = settings_or_misuse()
     from civitai_pipeline.lake.export import ExportError, export_prompts  # noqa: PLC0415 - loads DuckDB and Arrow
 
     try:
-        rows = export_prompts(Lake.at(settings.lake), list(chosen), kind, output)
+        rows = export_prompts(Lake.at(settings.lake), list(chosen), kind, output, withdrawn=include_withdrawn)
     except (LakeError, ExportError) as error:
         raise Trouble(str(error)) from None
     say(f"{rows:,} rows written to {output}")

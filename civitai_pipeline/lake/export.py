@@ -30,16 +30,17 @@ class ExportError(Exception):
     """There is nothing to export, or nowhere to put it; the message says what to do."""
 
 
-def export_prompts(lake: Lake, versions: Sequence[int], kind: str, output: Path) -> int:
+def export_prompts(lake: Lake, versions: Sequence[int], kind: str, output: Path, *, withdrawn: bool = False) -> int:
     """Writes one row per image and version: the columns of ``prompts`` and the primary category.
 
-    Prompts that their makers have withdrawn are left out.
+    Prompts that their makers have withdrawn are left out unless asked for.
 
     Args:
         lake: Where the tables are.
         versions: The model versions to export; all of them if none is named.
         kind: ``csv``, ``jsonl`` or ``parquet``.
         output: The file to write; replaced when the export is complete.
+        withdrawn: Export withdrawn prompts too, as last known.
 
     Returns:
         The number of rows written.
@@ -64,7 +65,7 @@ def export_prompts(lake: Lake, versions: Sequence[int], kind: str, output: Path)
                 "CREATE TEMP TABLE chosen AS SELECT unnest($versions::BIGINT[]) AS id", {"versions": list(versions)}
             )
             target = str(scratch).replace("'", "''")
-            query = _query(neutralised=kind == "csv")
+            query = _query(neutralised=kind == "csv", withdrawn=withdrawn)
             written = connection.execute(f"COPY ({query}) TO '{target}' {FORMATS[kind]}").fetchone()
         scratch.replace(output)
     except OSError as error:
@@ -80,7 +81,7 @@ def export_prompts(lake: Lake, versions: Sequence[int], kind: str, output: Path)
     return int(written[0])
 
 
-def _query(*, neutralised: bool) -> str:
+def _query(*, neutralised: bool, withdrawn: bool) -> str:
     columns = [
         _neutral(column.name) if neutralised and column.type == VARCHAR else f'prompts."{column.name}"'
         for column in PROMPTS.columns
@@ -90,7 +91,7 @@ def _query(*, neutralised: bool) -> str:
         FROM prompts LEFT JOIN prompt_categories AS categories
              ON categories.image_id = prompts.image_id AND categories.model_version_id = prompts.model_version_id
                 AND categories.is_primary
-        WHERE prompts.prompt_withdrawn_at IS NULL
+        WHERE (prompts.prompt_withdrawn_at IS NULL OR {str(withdrawn).upper()})
               AND (prompts.model_version_id IN (FROM chosen) OR (SELECT count(*) FROM chosen) = 0)
         ORDER BY prompts.model_version_id, prompts.image_id
     """  # noqa: S608 - our own column names

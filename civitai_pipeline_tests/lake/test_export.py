@@ -91,10 +91,12 @@ def test_a_negative_number_is_no_formula(lake: Lake, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_withdrawn_prompt_is_left_out(lake: Lake, tmp_path: Path, kind: str) -> None:
+def test_a_withdrawn_prompt_is_left_out_unless_asked_for(lake: Lake, tmp_path: Path, kind: str) -> None:
     write_prompts(lake, prompt_row(1), prompt_row(2, prompt_withdrawn_at=THEN), prompt_row(3))
     assert export_prompts(lake, [VERSION], kind, tmp_path / "out") == 2
     assert [int(row["image_id"]) for row in _reload(tmp_path / "out", kind)] == [1, 3]
+    assert export_prompts(lake, [VERSION], kind, tmp_path / "out", withdrawn=True) == 3
+    assert [int(row["image_id"]) for row in _reload(tmp_path / "out", kind)] == [1, 2, 3]
 
 
 def test_versions_are_chosen_and_all_of_them_is_the_default(lake: Lake, tmp_path: Path) -> None:

@@ -8,12 +8,10 @@ from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.assets.common import TABLES, table_asset, table_out
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import LakeStore
-from civitai_pipeline.derive.prompt_details import (
-    CATEGORIES_CODE_VERSION,
-    RESOURCES_CODE_VERSION,
-    build_categories,
-    build_resources,
-)
+from civitai_pipeline.derive.prompt_categories import CODE_VERSION as CATEGORIES_CODE_VERSION
+from civitai_pipeline.derive.prompt_categories import build_categories
+from civitai_pipeline.derive.prompt_resources import CODE_VERSION as RESOURCES_CODE_VERSION
+from civitai_pipeline.derive.prompt_resources import build_resources
 from civitai_pipeline.derive.prompt_tables import CODE_VERSION as PROMPTS_CODE_VERSION
 from civitai_pipeline.derive.prompt_tables import build_prompt_tables
 from civitai_pipeline.lake import schemas, tables

@@ -1,4 +1,4 @@
-"""The tables that are made from the prompts table: prompt_resources and prompt_categories."""
+"""The table prompt_categories, made from the prompts table."""
 
 from __future__ import annotations
 
@@ -7,45 +7,16 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from civitai_pipeline.lake import schemas, tables
+from civitai_pipeline.derive.provenance import finished
+from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.tables import Provenance
 from civitai_pipeline.prompts.text import prompt_hash
 
 if TYPE_CHECKING:
     from civitai_pipeline.prompts.categories import Categorizer
 
-# Raised whenever the same prompts would give other rows.
-RESOURCES_CODE_VERSION = "1"
-CATEGORIES_CODE_VERSION = "2"
-
-
-def build_resources(prompts: pa.Table) -> pa.Table:
-    """Spreads the resources that each prompt's row names into rows of their own.
-
-    Args:
-        prompts: The prompts table.
-    """
-    with duckdb.connect() as connection:
-        connection.register("prompts", prompts.select(["image_id", "model_version_id", "resources"]))
-        spread = connection.sql(_SPREAD_RESOURCES).to_arrow_table()
-    return _finished(schemas.PROMPT_RESOURCES, spread, prompts, RESOURCES_CODE_VERSION)
-
-
-_SPREAD_RESOURCES = """
-WITH listed AS (
-    SELECT image_id, model_version_id, from_json(resources, '[{
-        "resource_type": "VARCHAR", "resource_name": "VARCHAR", "resource_model_id": "BIGINT",
-        "resource_version_id": "BIGINT", "resource_hash": "VARCHAR", "weight": "DOUBLE",
-        "source": "VARCHAR", "sources": ["VARCHAR"], "raw": "VARCHAR"
-    }]') AS resources
-    FROM prompts
-), spread AS (
-    SELECT image_id, model_version_id, unnest(resources) AS resource, generate_subscripts(resources, 1) - 1 AS position
-    FROM listed
-)
-SELECT image_id, model_version_id, position::INTEGER AS position, resource.*
-FROM spread ORDER BY image_id, position
-"""
+# Raised whenever the same prompts and taxonomy would give other rows.
+CODE_VERSION = "2"
 
 
 def build_categories(prompts: pa.Table, earlier: pa.Table | None, categorizer: Categorizer) -> pa.Table:
@@ -79,7 +50,7 @@ def build_categories(prompts: pa.Table, earlier: pa.Table | None, categorizer: C
             "JOIN (SELECT * FROM known UNION ALL SELECT * FROM decided) USING (categorized_hash) "
             "ORDER BY image_id, category"
         ).to_arrow_table()
-    return _finished(schemas.PROMPT_CATEGORIES, joined, prompts, version)
+    return finished(schemas.PROMPT_CATEGORIES, joined, prompts, version)
 
 
 def _with_hash_of_what_is_categorized(prompts: pa.Table) -> pa.Table:
@@ -98,7 +69,7 @@ def _with_hash_of_what_is_categorized(prompts: pa.Table) -> pa.Table:
 
 
 def _categories_version(categorizer: Categorizer) -> str:
-    return f"{CATEGORIES_CODE_VERSION}/{categorizer.taxonomy.version}"
+    return f"{CODE_VERSION}/{categorizer.taxonomy.version}"
 
 
 def _decide(unknown: pa.Table, categorizer: Categorizer) -> pa.Table:
@@ -120,9 +91,3 @@ def _decide(unknown: pa.Table, categorizer: Categorizer) -> pa.Table:
     ]
     schema = pa.schema([schemas.PROMPT_CATEGORIES.arrow_schema.field(name) for name in names])
     return pa.Table.from_pylist(rows, schema=schema)
-
-
-def _finished(table: schemas.Table, data: pa.Table, prompts: pa.Table, code_version: str) -> pa.Table:
-    source = Provenance.of(prompts.schema)
-    provenance = Provenance(code_version, {} if source is None else source.covered)
-    return provenance.attached_to(tables.conform(table, data))

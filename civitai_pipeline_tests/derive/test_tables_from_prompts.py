@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from civitai_pipeline.derive.prompt_details import build_categories, build_resources
+from civitai_pipeline.derive.prompt_categories import build_categories
+from civitai_pipeline.derive.prompt_resources import build_resources
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.tables import Provenance, read_earlier, schema_faults, write_table
 from civitai_pipeline.prompts.categories import Categorizer, CategoryMatch

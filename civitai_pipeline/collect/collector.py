@@ -291,11 +291,9 @@ class Collector:
     def _land(self, fetched: ImagePage, place: PageId, cursor: Cursor | None, repeats: PageId | None) -> None:
         version, tally = self.summary.model_version_id, Tally()
         saved = [
-            reading.image_id
-            for _, reading, receipt in receive_items(
-                self._holdings, fetched.items, version, self._landed_options, tally
-            )
-            if receipt.outcome in {Outcome.NEW, Outcome.UPDATED} and reading.image_id is not None
+            image_id
+            for image_id, receipt in receive_items(self._holdings, fetched.items, version, self._landed_options, tally)
+            if receipt.outcome in {Outcome.NEW, Outcome.UPDATED} and image_id is not None
         ]
         for item in fetched.items:
             self.contract.observe(item)

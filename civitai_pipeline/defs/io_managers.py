@@ -3,7 +3,7 @@
 import dagster as dg
 import pyarrow as pa
 
-from civitai_pipeline.defs.metadata import preview
+from civitai_pipeline.defs.metadata import MAX_PREVIEW_ROWS, preview
 from civitai_pipeline.defs.partitions import version_of
 from civitai_pipeline.defs.resources import LakeStore
 from civitai_pipeline.lake import tables
@@ -11,6 +11,8 @@ from civitai_pipeline.lake.schemas import TABLES, Table
 
 _TABLES_BY_NAME = {table.name: table for table in TABLES}
 PREVIEWED_COLUMNS = 6
+# The key of an input's metadata under which it names the columns it needs, so that no others are held in memory.
+COLUMNS = "columns"
 
 
 class TableIOManager(dg.ConfigurableIOManager):
@@ -18,22 +20,25 @@ class TableIOManager(dg.ConfigurableIOManager):
 
     store: dg.ResourceDependency[LakeStore]
 
-    def handle_output(self, context: dg.OutputContext, obj: pa.Table) -> None:
-        """Writes a table under a temporary name, swaps it in, and tells the UI what it is."""
-        table = _table(context.asset_key)
-        path = tables.write_table(self.store.lake(), table, version_of(context.partition_key), obj)
+    def handle_output(self, context: dg.OutputContext, obj: pa.Table | tables.TableFile) -> None:
+        """Writes a table under a temporary name unless that is done, swaps it in, and tells the UI what it is."""
+        table, version = _table(context.asset_key), version_of(context.partition_key)
+        lake = self.store.lake()
+        path = (
+            obj.put_in_place() if isinstance(obj, tables.TableFile) else tables.write_table(lake, table, version, obj)
+        )
         context.add_output_metadata(
             {
                 "dagster/partition_row_count": len(obj),
                 "dagster/uri": dg.MetadataValue.path(str(path)),
                 "rows": len(obj),
                 "bytes": path.stat().st_size,
-                "preview": preview(obj, [column.name for column in table.columns[:PREVIEWED_COLUMNS]]),
+                "preview": preview(tables.first_rows(lake, table, version, MAX_PREVIEW_ROWS, PREVIEWED_COLUMNS)),
             }
         )
 
     def load_input(self, context: dg.InputContext) -> pa.Table:
-        """Reads the table of the partition asked for.
+        """Reads the table of the partition asked for, or those of its columns that the input's metadata names.
 
         Raises:
             dagster.Failure: It has not been made yet.
@@ -41,7 +46,9 @@ class TableIOManager(dg.ConfigurableIOManager):
         table = _table(context.asset_key)
         version = version_of(context.partition_key)
         try:
-            return tables.read_table(self.store.lake(), table, version)
+            return tables.read_table(
+                self.store.lake(), table, version, (context.definition_metadata or {}).get(COLUMNS)
+            )
         except FileNotFoundError:
             raise dg.Failure(
                 f"table {table.name} of model version {version} has not been made yet; "

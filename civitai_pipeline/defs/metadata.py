@@ -57,10 +57,10 @@ def _value(value: Any) -> dg.MetadataValue[Any]:  # noqa: ANN401 - any JSON valu
     return dg.MetadataValue.json(value)
 
 
-def preview(data: pa.Table, columns: list[str]) -> dg.MetadataValue[Any]:
-    """The first rows of some of a table's columns."""
-    rows = data.select(columns).slice(0, MAX_PREVIEW_ROWS).to_pylist()
-    schema = dg.TableSchema(columns=[dg.TableColumn(name=name, type="string") for name in columns])
+def preview(data: pa.Table) -> dg.MetadataValue[Any]:
+    """The first rows of a table."""
+    rows = data.slice(0, MAX_PREVIEW_ROWS).to_pylist()
+    schema = dg.TableSchema(columns=[dg.TableColumn(name=name, type="string") for name in data.column_names])
     return dg.MetadataValue.table(
         records=[dg.TableRecord({key: _short(value) for key, value in row.items()}) for row in rows], schema=schema
     )

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from civitai_pipeline.prompts.items import Outcome, Reading, read_item
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from civitai_pipeline.lake.pages import Options
@@ -32,8 +32,44 @@ class Effect(Enum):
     """It shows that the prompt is gone; the row stays as last known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Sighting(NamedTuple):
+    """What one item says that decides its outcome: little enough to be handed from process to process.
+
+    Attributes:
+        image_id: CivitAI's id of the image; None for a malformed item.
+        fingerprint: Differs when a later sighting brings news.
+        has_prompt: Whether it holds a prompt.
+        flaw: Why it is malformed or has no prompt, in one sentence; None for one that is neither.
+        is_of_version: Whether it is what a strict run accepts; True where the run was not strict.
+        created_at: When the image was made.
+    """
+
+    image_id: int | None
+    fingerprint: int
+    has_prompt: bool
+    flaw: str | None
+    is_of_version: bool
+    created_at: datetime | None
+
+    @classmethod
+    def of(cls, reading: Reading, version: int, options: Options) -> Sighting:
+        """What ``reading`` says to a run for ``version`` with ``options``."""
+        return cls(
+            reading.image_id,
+            reading.fingerprint,
+            reading.prompt is not None,
+            reading.no_prompt_reason if reading.problem is None else reading.problem,
+            not options.strict_version_match or reading.names_checkpoint(version),
+            reading.facts.get("created_at"),
+        )
+
+    @property
+    def is_acceptable(self) -> bool:
+        """Whether the image is accepted, unless it is held already."""
+        return self.has_prompt and self.image_id is not None and self.is_of_version
+
+
+class Receipt(NamedTuple):
     """What became of one item.
 
     Attributes:
@@ -45,6 +81,13 @@ class Receipt:
     outcome: Outcome
     effect: Effect
     reason: str | None = None
+
+
+_APPENDED_DUPLICATE = Receipt(Outcome.DUPLICATE, Effect.NOTHING)
+_NEW = Receipt(Outcome.NEW, Effect.CONTENT)
+_DUPLICATE = Receipt(Outcome.DUPLICATE, Effect.SIGHTING)
+_UPDATED = Receipt(Outcome.UPDATED, Effect.CONTENT)
+_WITHDRAWN = Receipt(Outcome.UPDATED, Effect.WITHDRAWAL)
 
 
 class Holdings:
@@ -60,39 +103,38 @@ class Holdings:
     def __contains__(self, image_id: int | None) -> bool:
         return image_id in self._fingerprints
 
-    def receive(self, reading: Reading, version: int, options: Options) -> Receipt:
+    def receive(self, sighting: Sighting, version: int, options: Options) -> Receipt:
         """Takes in one item and says what became of it.
 
         The order of the questions is the precedence of outcomes: malformed, version_mismatch, no_prompt,
         then duplicate, updated or new.
         """
-        image_id = reading.image_id
+        image_id = sighting.image_id
         if image_id is None:
-            return Receipt(Outcome.MALFORMED, Effect.NOTHING, reading.problem)
-        if options.strict_version_match and not reading.names_checkpoint(version):
+            return Receipt(Outcome.MALFORMED, Effect.NOTHING, sighting.flaw)
+        if not sighting.is_of_version:
             reason = f"its metadata does not name model version {version} as a checkpoint"
             return Receipt(Outcome.VERSION_MISMATCH, Effect.NOTHING, reason)
-        held = image_id in self._fingerprints
-        if reading.prompt is None and not held:
-            return Receipt(Outcome.NO_PROMPT, Effect.NOTHING, reading.no_prompt_reason)
-        if held and options.append_only:
-            return Receipt(Outcome.DUPLICATE, Effect.NOTHING)
-        if reading.prompt is None:
+        known = self._fingerprints.get(image_id)
+        if known is None and not sighting.has_prompt:
+            return Receipt(Outcome.NO_PROMPT, Effect.NOTHING, sighting.flaw)
+        if known is not None and options.append_only:
+            return _APPENDED_DUPLICATE
+        if not sighting.has_prompt:
             return self._receive_without_prompt(image_id)
-        known, withdrawn = self._fingerprints.get(image_id), image_id in self._withdrawn
-        self._fingerprints[image_id] = reading.fingerprint
-        if not held:
-            return Receipt(Outcome.NEW, Effect.CONTENT)
-        if known == reading.fingerprint and not withdrawn:
-            return Receipt(Outcome.DUPLICATE, Effect.SIGHTING)
+        self._fingerprints[image_id] = sighting.fingerprint
+        if known is None:
+            return _NEW
+        if known == sighting.fingerprint and image_id not in self._withdrawn:
+            return _DUPLICATE
         self._withdrawn.discard(image_id)
-        return Receipt(Outcome.UPDATED, Effect.CONTENT)
+        return _UPDATED
 
     def _receive_without_prompt(self, image_id: int) -> Receipt:
         if image_id in self._withdrawn:
-            return Receipt(Outcome.DUPLICATE, Effect.SIGHTING)
+            return _DUPLICATE
         self._withdrawn.add(image_id)
-        return Receipt(Outcome.UPDATED, Effect.WITHDRAWAL)
+        return _WITHDRAWN
 
 
 @dataclass
@@ -139,10 +181,12 @@ class Tally:
 
 def receive_items(
     holdings: Holdings, items: Sequence[Any], version: int, options: Options, tally: Tally
-) -> Iterator[tuple[int, Reading, Receipt]]:
-    """Takes in a page's items in order, counting them in ``tally``; yields position, reading and receipt of each."""
-    for position, item in enumerate(items):
-        reading = read_item(item)
-        receipt = holdings.receive(reading, version, options)
-        tally.count(receipt.outcome, reading.facts.get("created_at"))
-        yield position, reading, receipt
+) -> list[tuple[int | None, Receipt]]:
+    """Takes in a page's items in order, counting them in ``tally``; the image id and receipt of each."""
+    received = []
+    for item in items:
+        sighting = Sighting.of(read_item(item), version, options)
+        receipt = holdings.receive(sighting, version, options)
+        tally.count(receipt.outcome, sighting.created_at)
+        received.append((sighting.image_id, receipt))
+    return received

@@ -1,37 +1,35 @@
 """The tables that are made straight from pages: prompts, rejected_images and landed_pages.
 
-Pages are folded in the order in which they landed. Rows are held as Python objects only for a bounded
-number of pages, then as Arrow; DuckDB merges them with what earlier builds left. Adding the pages after an
-earlier build gives the same rows as starting from nothing.
+Pages are read in slabs and folded in the order in which they landed; DuckDB merges what they change with what
+earlier builds left. Rows pass through in batches, so memory is bounded however large a version grows, but for
+some 200 bytes of each image. Adding the pages after an earlier build gives the same rows as starting from nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
-from civitai_pipeline import jsontext
-from civitai_pipeline.derive.holdings import Effect, Holdings, Tally, receive_items
+from civitai_pipeline.derive.fold import Fold, page_row
+from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
+from civitai_pipeline.derive.slabs import read_slabs
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.pages import PageId
-from civitai_pipeline.lake.tables import DamagedTableError, Provenance
-from civitai_pipeline.prompts.items import Outcome
-from civitai_pipeline.prompts.resources import extract_resources, resources_json
-from civitai_pipeline.prompts.scores import engagement, quality_score
-from civitai_pipeline.prompts.text import prompt_counts, prompt_hash, storable
+from civitai_pipeline.lake.tables import DamagedTableError, PinnedTable, Provenance, TableFile
+from civitai_pipeline.prompts.scores import engagement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Iterator, Mapping
 
-    from civitai_pipeline.lake.pages import LandedPage
     from civitai_pipeline.lake.paths import Lake
-    from civitai_pipeline.prompts.items import Reading
 
 log = logging.getLogger(__name__)
 
@@ -39,42 +37,35 @@ log = logging.getLogger(__name__)
 CODE_VERSION = "1"
 
 STEP_TABLES = (schemas.PROMPTS, schemas.REJECTED_IMAGES, schemas.LANDED_PAGES)
-# Some 20,000 items as Python objects take about 100 MB; as Arrow, a fifth of that.
-PAGES_PER_CHUNK = 200
+# What DuckDB may hold before it goes on in files.
+_MEMORY_LIMIT = "384MB"
 
 # Columns that depend on the version's other rows, and are therefore made last.
 _RELATIVE_COLUMNS = ("duplicate_of", "near_duplicate_group", "engagement")
-_OWN_COLUMNS = tuple(c for c in schemas.PROMPTS.columns if c.name not in _RELATIVE_COLUMNS)
-_CHUNK_FIELD = pa.field("chunk", pa.int32())
-# A row whose image an earlier chunk has seen first does not know when that was.
-_ROW_SCHEMA = pa.schema([*(pa.field(c.name, c.type) for c in _OWN_COLUMNS), _CHUNK_FIELD])
-_TOUCH_SCHEMA = pa.schema(
-    [
-        pa.field("image_id", schemas.BIGINT),
-        pa.field("last_seen_at", schemas.TIMESTAMPTZ),
-        pa.field("last_page", schemas.VARCHAR),
-        pa.field("prompt_withdrawn_at", schemas.TIMESTAMPTZ),
-        _CHUNK_FIELD,
-    ]
+# What they are made from, and what else must be known of each image already held.
+_KEY_COLUMNS = (
+    "image_id",
+    "fingerprint",
+    "prompt_withdrawn_at",
+    "first_seen_at",
+    "first_page",
+    "created_at",
+    "reaction_count",
+    "prompt_hash",
 )
-_REJECTED_SCHEMA = pa.schema([*schemas.REJECTED_IMAGES.arrow_schema, _CHUNK_FIELD])
 
 
 @dataclass(frozen=True)
 class PromptTables:
-    """What one build made, each with its provenance attached.
+    """What one build made, each table with its provenance.
 
     Attributes:
-        prompts: One row per image with a prompt.
-        rejected_images: One row per image not accepted.
-        landed_pages: One row per landed page.
+        files: Each of ``STEP_TABLES`` by its name, in a file not yet in its place.
         pages_added: Pages that this build folded in.
         started_anew: Whether it started from nothing.
     """
 
-    prompts: pa.Table
-    rejected_images: pa.Table
-    landed_pages: pa.Table
+    files: Mapping[str, TableFile]
     pages_added: int
     started_anew: bool
 
@@ -99,93 +90,127 @@ def load_held(lake: Lake, version: int) -> Held:
         LakeError: The lake cannot be read.
     """
     start = _start(lake, version, rebuild=False)
-    fold = _Fold(version, start.holdings())
+    holdings = start.holdings()
     ledger = Ledger(lake, version)
+    rows = []
     for page in ledger.pages(start.covered):
-        fold.count(page, ledger.items(page))
-    return Held(fold.holdings, pa.concat_tables([start.landed_pages, fold.page_rows()]))
+        tally = Tally()
+        receive_items(holdings, ledger.items(page), version, page.options, tally)
+        rows.append(page_row(page, tally))
+    return Held(holdings, pa.concat_tables([start.landed_pages, tables.from_rows(schemas.LANDED_PAGES, rows)]))
 
 
 def build_prompt_tables(
-    lake: Lake, version: int, *, rebuild: bool = False, on_chunk: Callable[[int], None] | None = None
+    lake: Lake, version: int, *, rebuild: bool = False, on_slab: Callable[[int, int], None] | None = None
 ) -> PromptTables:
     """Brings a version's tables up to its ledger.
 
     Args:
-        lake: Where the pages and the earlier tables are; nothing is written.
+        lake: Where the pages and the earlier tables are. The new tables lie under temporary names until they are
+            put in their places.
         version: The model version.
         rebuild: Start from nothing even where the earlier tables could be added to.
-        on_chunk: Called with the number of pages folded so far, now and then.
+        on_slab: Called with the number of pages folded so far and in all, now and then.
 
     Raises:
         LakeError: The lake cannot be read, or a page is damaged.
     """
     start = _start(lake, version, rebuild=rebuild)
-    fold = _Fold(version, start.holdings())
-    ledger = Ledger(lake, version)
-    # What was folded, not what the ledger holds: pages may land meanwhile.
+    try:
+        return _build(lake, version, start, on_slab)
+    except DamagedTableError as error:
+        if not start.covered:
+            raise
+        log.warning("%s; making the tables of model version %d anew from its pages", error, version)
+        return _build(lake, version, _NOTHING, on_slab)
+
+
+def _build(lake: Lake, version: int, start: _Start, on_slab: Callable[[int, int], None] | None) -> PromptTables:
+    # What was in the ledger at this moment, not what it holds at the end: pages may land meanwhile.
+    order = Ledger(lake, version).order(start.covered)
     covered = dict(start.covered)
-    added = 0
-    for page in ledger.pages(start.covered):
-        fold.add(page, ledger.items(page))
-        covered[page.id.walk] = page.id.page
-        added += 1
-        if added % PAGES_PER_CHUNK == 0:
-            fold.close_chunk()
-            if on_chunk is not None:
-                on_chunk(added)
-    fold.close_chunk()
+    for place in order:
+        covered[place.walk] = max(covered.get(place.walk, 0), place.page)
     provenance = Provenance(CODE_VERSION, covered)
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        prompts = _merge_prompts(connection, start.prompts, fold)
-        rejected = _merge_rejected(connection, start.rejected_images, fold, prompts)
-    pages = pa.concat_tables([start.landed_pages, fold.page_rows()])
-    return PromptTables(
-        prompts=provenance.attached_to(tables.conform(schemas.PROMPTS, prompts)),
-        rejected_images=provenance.attached_to(tables.conform(schemas.REJECTED_IMAGES, rejected)),
-        landed_pages=provenance.attached_to(pages),
-        pages_added=added,
-        started_anew=not start.covered,
-    )
+    with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as folder:
+        fold = Fold(version, start.holdings(), Path(folder))
+        folded = 0
+        for slab in read_slabs(lake, version, order):
+            fold.add(slab)
+            folded += len(slab.pages)
+            if on_slab is not None:
+                on_slab(folded, len(order))
+        with duckdb.connect() as connection:
+            connection.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{_MEMORY_LIMIT}'")
+            connection.execute("SET temp_directory = ?", [str(Path(folder) / "spill")])
+            rows = {
+                schemas.PROMPTS: _merged_prompts(connection, start, fold),
+                schemas.REJECTED_IMAGES: _merged_rejected(connection, start, fold),
+                schemas.LANDED_PAGES: iter([start.landed_pages, fold.page_rows()]),
+            }
+            files = {
+                table.name: tables.stage_table(lake, table, version, batches, provenance)
+                for table, batches in rows.items()
+            }
+    return PromptTables(files, pages_added=len(order), started_anew=not start.covered)
 
 
 @dataclass(frozen=True)
 class _Start:
-    """What an earlier build left to be added to."""
+    """What an earlier build left to be added to.
+
+    Attributes:
+        covered: The number of pages of each walk it covers.
+        keys: The columns ``_KEY_COLUMNS`` of its prompts.
+        landed_pages: Its landed_pages.
+        prompts: Its prompts; None without any.
+        rejected_images: Its rejected_images; None without any.
+    """
 
     covered: Mapping[int, int]
-    prompts: pa.Table
-    rejected_images: pa.Table
+    keys: pa.Table
     landed_pages: pa.Table
+    prompts: PinnedTable | None = None
+    rejected_images: PinnedTable | None = None
 
     def holdings(self) -> Holdings:
-        ids = self.prompts.column("image_id").to_pylist()
-        fingerprints = self.prompts.column("fingerprint").to_pylist()
-        withdrawn = self.prompts.filter(self.prompts.column("prompt_withdrawn_at").is_valid())
+        ids, fingerprints = (self.keys.column(name).to_pylist() for name in ("image_id", "fingerprint"))
+        withdrawn = self.keys.filter(self.keys.column("prompt_withdrawn_at").is_valid())
         return Holdings(dict(zip(ids, fingerprints, strict=True)), set(withdrawn.column("image_id").to_pylist()))
 
 
+_NOTHING = _Start(
+    {},
+    schemas.PROMPTS.arrow_schema.empty_table().select(_KEY_COLUMNS),
+    schemas.LANDED_PAGES.arrow_schema.empty_table(),
+)
+
+
 def _start(lake: Lake, version: int, *, rebuild: bool) -> _Start:
-    nothing = _Start({}, *(table.arrow_schema.empty_table() for table in STEP_TABLES))
     if rebuild:
-        return nothing
+        return _NOTHING
     try:
         # Each says in its own file where it came from: another build may swap one in at any moment.
-        earlier = [tables.read_table(lake, table, version) for table in STEP_TABLES]
-        provenances = [Provenance.of(table.schema) for table in earlier]
-        first = provenances[0]
+        prompts, rejected, pages = (PinnedTable(lake, table, version) for table in STEP_TABLES)
+        first = prompts.provenance
         # The three files are swapped in one after the other; a crash between leaves them reaching unequally far.
-        if first is None or any(p != first for p in provenances) or first.code_version != CODE_VERSION:
-            return nothing
-        conformed = [tables.conform(table, data) for table, data in zip(STEP_TABLES, earlier, strict=True)]
+        if first is None or first.code_version != CODE_VERSION:
+            return _NOTHING
+        if any(one.provenance != first or not one.fits for one in (prompts, rejected, pages)):
+            return _NOTHING
+        start = _Start(
+            first.covered,
+            prompts.read(_KEY_COLUMNS).replace_schema_metadata(None).cast(_NOTHING.keys.schema),
+            pages.read([c.name for c in schemas.LANDED_PAGES.columns]).replace_schema_metadata(None),
+            prompts,
+            rejected,
+        )
     except FileNotFoundError:
-        return nothing
+        return _NOTHING
     except (DamagedTableError, ValueError) as error:
         log.warning("%s; making the tables of model version %d anew from its pages", error, version)
-        return nothing
-    start = _Start(first.covered, *(table.replace_schema_metadata(None) for table in conformed))
-    return start if _is_covered(Ledger(lake, version), start) else nothing
+        return _NOTHING
+    return start if _is_covered(Ledger(lake, version), start) else _NOTHING
 
 
 def _is_covered(ledger: Ledger, start: _Start) -> bool:
@@ -203,186 +228,99 @@ def _is_covered(ledger: Ledger, start: _Start) -> bool:
     )
 
 
-class _Fold:
-    """Pages in, rows out: the rows of the current chunk as Python objects, those of earlier ones as Arrow."""
-
-    def __init__(self, version: int, holdings: Holdings) -> None:
-        self._version = version
-        self.holdings = holdings
-        self._chunk = 1
-        self._rows: dict[int, dict[str, Any]] = {}
-        self._touched: dict[int, dict[str, Any]] = {}
-        self._rejected: dict[int | str, dict[str, Any]] = {}
-        self._pages: list[dict[str, Any]] = []
-        self.rows: list[pa.Table] = []
-        self.touched: list[pa.Table] = []
-        self.rejected: list[pa.Table] = []
-
-    def page_rows(self) -> pa.Table:
-        """The rows of landed_pages for the pages folded."""
-        return tables.from_rows(schemas.LANDED_PAGES, self._pages)
-
-    def count(self, page: LandedPage, items: list[Any]) -> None:
-        """Takes in a page for its counts alone."""
-        tally = Tally()
-        for _ in receive_items(self.holdings, items, self._version, page.options, tally):
-            pass
-        self._pages.append(_page_row(page, tally))
-
-    def add(self, page: LandedPage, items: list[Any]) -> None:
-        """Takes in a page."""
-        tally, label = Tally(), str(page.id)
-        for position, reading, receipt in receive_items(self.holdings, items, self._version, page.options, tally):
-            if receipt.effect is Effect.CONTENT:
-                self._put(reading, page.fetched_at, label, is_new=receipt.outcome is Outcome.NEW)
-            elif receipt.effect is not Effect.NOTHING:
-                withdrawn_at = page.fetched_at if receipt.effect is Effect.WITHDRAWAL else None
-                self._touch(reading, page.fetched_at, label, withdrawn_at)
-            elif receipt.reason is not None and reading.image_id not in self.holdings:
-                item = jsontext.dumps(items[position]).decode()
-                # Items without an id are told apart by their place: equal ones of a page are several all the same.
-                key = f"{position} {item}" if reading.image_id is None else reading.image_id
-                self._rejected[key] = {
-                    "image_id": reading.image_id,
-                    "model_version_id": self._version,
-                    "outcome": receipt.outcome.value,
-                    "reason": receipt.reason,
-                    "page": label,
-                    "position": position,
-                    "item": item,
-                    "chunk": self._chunk,
-                }
-        self._pages.append(_page_row(page, tally))
-
-    def _put(self, reading: Reading, seen_at: datetime, label: str, *, is_new: bool) -> None:
-        image_id, prompt = reading.image_id, reading.prompt
-        assert image_id is not None  # noqa: S101 - what CONTENT means
-        assert prompt is not None  # noqa: S101 - what CONTENT means
-        earlier = self._rows.get(image_id)
-        self._touched.pop(image_id, None)
-        counts = prompt_counts(prompt)
-        reactions = reading.facts["reaction_count"]
-        self._rows[image_id] = {
-            **reading.facts,
-            "image_id": image_id,
-            "model_version_id": self._version,
-            "prompt": prompt,
-            "prompt_hash": prompt_hash(prompt),
-            "prompt_length": counts.length,
-            "tag_count": counts.tags,
-            "word_count": counts.words,
-            "quality_score": quality_score(prompt, reactions if isinstance(reactions, int) else 0),
-            "first_seen_at": seen_at if is_new else earlier and earlier["first_seen_at"],
-            "first_page": label if is_new else earlier and earlier["first_page"],
-            "last_seen_at": seen_at,
-            "last_page": label,
-            "prompt_withdrawn_at": None,
-            "fingerprint": reading.fingerprint,
-            "resources": resources_json(extract_resources(reading.meta, prompt)),
-            "chunk": self._chunk,
-        }
-
-    def _touch(self, reading: Reading, seen_at: datetime, label: str, withdrawn_at: datetime | None) -> None:
-        image_id = reading.image_id
-        assert image_id is not None  # noqa: S101 - only held images are touched
-        row = self._rows.get(image_id) or self._touched.setdefault(
-            image_id, {"image_id": image_id, "prompt_withdrawn_at": None, "chunk": self._chunk}
-        )
-        row["last_seen_at"], row["last_page"] = seen_at, label
-        row["prompt_withdrawn_at"] = withdrawn_at or row["prompt_withdrawn_at"]
-
-    def close_chunk(self) -> None:
-        """Turns the current chunk's rows into Arrow."""
-        self.rows.append(pa.Table.from_pylist(list(self._rows.values()), schema=_ROW_SCHEMA))
-        self.touched.append(pa.Table.from_pylist(list(self._touched.values()), schema=_TOUCH_SCHEMA))
-        self.rejected.append(pa.Table.from_pylist(list(self._rejected.values()), schema=_REJECTED_SCHEMA))
-        self._rows, self._touched, self._rejected = {}, {}, {}
-        self._chunk += 1
+def _merged_prompts(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.RecordBatch]:
+    connection.register("keys", start.keys)
+    for name in ("content", "touched"):
+        connection.read_parquet(str(fold.folder / name / "*.parquet")).create_view(name)
+    connection.execute(_CHANGED)
+    keys = connection.sql(_KEYS).to_arrow_table()
+    scores = engagement(keys.column("reaction_count").to_pylist(), keys.column("created_at").to_pylist())
+    connection.register("relative", keys.append_column("engagement", pa.array(scores, type=schemas.DOUBLE)))
+    with _earlier(connection, start.prompts, schemas.PROMPTS):
+        yield from connection.sql(_PROMPTS).to_arrow_reader(tables.STREAMED_ROWS)
 
 
-def _cursor_text(cursor: str | int | None) -> str | None:
-    return None if cursor is None else storable(str(cursor))
+_CHANGED = """
+CREATE TEMP TABLE latest AS
+    -- An image is new once, in one slab or in an earlier build.
+    SELECT image_id, max(slab) AS slab, max(first_seen_at) AS first_seen_at, max(first_page) AS first_page
+    FROM content GROUP BY image_id;
+CREATE TEMP TABLE later AS
+    SELECT image_id, max(touched.last_seen_at) AS last_seen_at, arg_max(touched.last_page, touched.slab) AS last_page,
+           max(touched.prompt_withdrawn_at) AS withdrawn_at
+    FROM touched LEFT JOIN latest USING (image_id) WHERE touched.slab > coalesce(latest.slab, 0) GROUP BY image_id;
+"""
 
-
-def _page_row(page: LandedPage, tally: Tally) -> dict[str, Any]:
-    return {
-        "model_version_id": page.model_version_id,
-        "walk": page.id.walk,
-        "page": page.id.page,
-        "sequence": page.sequence,
-        "run_id": page.run_id,
-        "listing": jsontext.dumps(page.listing, sort_keys=True).decode(),
-        "sort": page.listing["sort"],
-        "browsing_level": page.listing["browsing_level"],
-        "cursor": _cursor_text(page.cursor),
-        "next_cursor": _cursor_text(page.next_cursor),
-        "confirms": None if page.confirms is None else str(page.confirms),
-        "max_items": page.options.max_items,
-        "fetched_at": page.fetched_at,
-        "elapsed_s": page.elapsed_s,
-        "attempted": tally.attempted,
-        **{outcome.value: tally.outcomes[outcome] for outcome in Outcome},
-        "oldest_created_at": tally.oldest_created_at,
-        "newest_created_at": tally.newest_created_at,
-    }
-
-
-def _merge_prompts(connection: duckdb.DuckDBPyConnection, earlier: pa.Table, fold: _Fold) -> pa.Table:
-    own = [c.name for c in _OWN_COLUMNS]
-    base = earlier.select(own).append_column(_CHUNK_FIELD, pa.nulls(len(earlier), pa.int32()).fill_null(0))
-    connection.register("folded", pa.concat_tables([base.cast(_ROW_SCHEMA), *fold.rows]))
-    connection.register("touched", pa.concat_tables(fold.touched))
-    merged = connection.sql(_MERGE_PROMPTS).to_arrow_table()
-    scores = engagement(merged.column("reaction_count").to_pylist(), merged.column("created_at").to_pylist())
-    return merged.append_column("engagement", pa.array(scores, type=pa.float64()))
-
-
-_MERGE_PROMPTS = """
-WITH latest AS (
-    SELECT * FROM folded QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY chunk DESC) = 1
-), first AS (
-    SELECT image_id, arg_min(first_seen_at, chunk) AS seen_at, arg_min(first_page, chunk) AS page
-    FROM folded WHERE first_page IS NOT NULL GROUP BY image_id
-), later AS (
-    SELECT image_id, arg_max(touched.last_seen_at, touched.chunk) AS seen_at,
-           arg_max(touched.last_page, touched.chunk) AS page, max(touched.prompt_withdrawn_at) AS withdrawn_at
-    FROM touched JOIN latest USING (image_id) WHERE touched.chunk > latest.chunk GROUP BY image_id
-), merged AS (
-    SELECT latest.* REPLACE (
-        first.seen_at AS first_seen_at,
-        first.page AS first_page,
-        coalesce(later.seen_at, latest.last_seen_at) AS last_seen_at,
-        coalesce(later.page, latest.last_page) AS last_page,
-        coalesce(later.withdrawn_at, latest.prompt_withdrawn_at) AS prompt_withdrawn_at
-    )
-    FROM latest JOIN first USING (image_id) LEFT JOIN later USING (image_id)
+_KEYS = """
+WITH merged AS (
+    SELECT image_id, created_at, reaction_count, prompt_hash FROM keys ANTI JOIN latest USING (image_id)
+    UNION ALL
+    SELECT image_id, created_at, reaction_count, prompt_hash FROM content SEMI JOIN latest USING (image_id, slab)
 ), grouped AS (
     SELECT *, min(image_id) OVER same AS first_of_same, count(*) OVER same AS same_count
     FROM merged WINDOW same AS (PARTITION BY prompt_hash)
 )
-SELECT * EXCLUDE (chunk, first_of_same, same_count),
+SELECT image_id, created_at, reaction_count,
        CASE WHEN first_of_same <> image_id THEN first_of_same END AS duplicate_of,
        CASE WHEN same_count > 1 THEN first_of_same END AS near_duplicate_group
 FROM grouped ORDER BY image_id
 """
 
+_RELATIVE = ", ".join(f"relative.{name}" for name in _RELATIVE_COLUMNS)
+_PROMPTS = f"""
+WITH merged AS (
+    SELECT * EXCLUDE ({", ".join(_RELATIVE_COLUMNS)}) FROM earlier ANTI JOIN latest USING (image_id)
+    UNION ALL BY NAME
+    SELECT content.* EXCLUDE (slab) REPLACE (
+        coalesce(latest.first_seen_at, keys.first_seen_at) AS first_seen_at,
+        coalesce(latest.first_page, keys.first_page) AS first_page
+    )
+    FROM content JOIN latest USING (image_id, slab) LEFT JOIN keys USING (image_id)
+)
+SELECT merged.* REPLACE (
+    coalesce(later.last_seen_at, merged.last_seen_at) AS last_seen_at,
+    coalesce(later.last_page, merged.last_page) AS last_page,
+    coalesce(later.withdrawn_at, merged.prompt_withdrawn_at) AS prompt_withdrawn_at
+), {_RELATIVE}
+FROM merged LEFT JOIN later USING (image_id) JOIN relative USING (image_id) ORDER BY image_id
+"""  # noqa: S608 - our own column names
 
-def _merge_rejected(
-    connection: duckdb.DuckDBPyConnection, earlier: pa.Table, fold: _Fold, prompts: pa.Table
-) -> pa.Table:
-    base = earlier.append_column(_CHUNK_FIELD, pa.nulls(len(earlier), pa.int32()).fill_null(0))
-    connection.register("refused", pa.concat_tables([base.cast(_REJECTED_SCHEMA), *fold.rejected]))
-    connection.register("accepted", prompts.select(["image_id"]))
-    return connection.sql(_MERGE_REJECTED).to_arrow_table()
+
+def _merged_rejected(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.RecordBatch]:
+    connection.read_parquet(str(fold.folder / "refused" / "*.parquet")).create_view("refused")
+    with _earlier(connection, start.rejected_images, schemas.REJECTED_IMAGES):
+        yield from connection.sql(_REJECTED).to_arrow_reader(tables.STREAMED_ROWS)
 
 
 # Items without an id are told apart by their text and their place on the page.
-_MERGE_REJECTED = """
-SELECT * EXCLUDE (chunk) FROM refused
-WHERE image_id IS NULL OR image_id NOT IN (SELECT image_id FROM accepted)
+_REJECTED = """
+SELECT * EXCLUDE (slab) FROM (SELECT *, 0 AS slab FROM earlier UNION ALL BY NAME SELECT * FROM refused)
+WHERE image_id IS NULL OR image_id NOT IN (SELECT image_id FROM relative)
 QUALIFY row_number() OVER (
     PARTITION BY image_id, CASE WHEN image_id IS NULL THEN item END, CASE WHEN image_id IS NULL THEN position END
-    ORDER BY chunk DESC
+    ORDER BY slab DESC
 ) = 1
 ORDER BY split_part(page, '/', 1)::INTEGER, split_part(page, '/', 2)::INTEGER, position
 """
+
+
+@contextmanager
+def _earlier(connection: duckdb.DuckDBPyConnection, pinned: PinnedTable | None, table: schemas.Table) -> Iterator[None]:
+    """Shows an earlier build's table to DuckDB as ``earlier``, once.
+
+    Raises:
+        DamagedTableError: Its file cannot be read.
+    """
+    if pinned is None:
+        connection.register("earlier", table.arrow_schema.empty_table())
+        yield
+        return
+    damage: list[DamagedTableError] = []
+    connection.register("earlier", pinned.batches(damage))
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        # DuckDB tells of a reader's failure in words of its own.
+        raise (damage[0] if damage else error) from error
+    finally:
+        connection.unregister("earlier")

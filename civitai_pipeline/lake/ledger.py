@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.lake.files import LakeError, create_exclusively, explained
-from civitai_pipeline.lake.pages import DamagedPageError, LandedPage, PageId, decode, encode
+from civitai_pipeline.lake.pages import DamagedPageError, LandedPage, PageId, decode, decode_sequence, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,19 +120,44 @@ class Ledger:
         """The sequence number of the next page to land."""
         return max((walk.last.sequence for walk in self.walks()), default=0) + 1
 
+    def order(self, covered: Mapping[int, int] | None = None) -> list[PageId]:
+        """The places of the landed pages, in the order in which they landed.
+
+        Args:
+            covered: How far to skip: the number of pages already seen of each walk.
+
+        Raises:
+            LakeError: The ledger cannot be read, or a page's file is damaged.
+        """
+        skip = covered or {}
+        walks = [
+            [PageId(walk, page) for page in range(skip.get(walk, 0) + 1, self.page_count(walk) + 1)]
+            for walk in self.walk_numbers()
+        ]
+        walks = [pages for pages in walks if pages]
+        if len(walks) == 1:
+            return walks[0]
+        return list(heapq.merge(*walks, key=lambda page: (self._sequence(page), page)))
+
+    def _sequence(self, page: PageId) -> int:
+        path = self.lake.page(self.version, page.walk, page.page)
+        with explained(path, "read", answers=()):
+            data = path.read_bytes()
+        try:
+            return decode_sequence(data)
+        except DamagedPageError as error:
+            raise _damaged(path, str(error)) from error
+
     def pages(self, covered: Mapping[int, int] | None = None) -> Iterator[LandedPage]:
         """The landed pages in the order in which they landed.
 
         Args:
             covered: How far to skip: the number of pages already seen of each walk.
-        """
-        skip = covered or {}
-        walks = (self._pages_of_walk(walk, skip.get(walk, 0)) for walk in self.walk_numbers())
-        return heapq.merge(*walks, key=lambda page: (page.sequence, page.id))
 
-    def _pages_of_walk(self, walk: int, skip: int) -> Iterator[LandedPage]:
-        for number in range(skip + 1, self.page_count(walk) + 1):
-            yield self.read(PageId(walk, number))
+        Raises:
+            LakeError: The ledger cannot be read, or a page's file is damaged.
+        """
+        return map(self.read, self.order(covered))
 
     def items(self, page: LandedPage) -> list[Any]:
         """What a page showed; for a confirmation, the items of the page it repeats that were shown again.

@@ -7,7 +7,8 @@ reader can tell whether it may be added to or must be made anew.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+import weakref
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from civitai_pipeline.lake.files import LakeError, explained, swap_in, temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from upath import UPath
 
@@ -30,6 +31,10 @@ log = logging.getLogger(__name__)
 PROVENANCE_KEY = b"civitai_pipeline"
 # One row group of this size holds some 60 MB of prompts: small enough to stream, large enough to scan fast.
 ROW_GROUP_ROWS = 50_000
+# Rows read at a time where a table is streamed: some 20 MB of prompts.
+STREAMED_ROWS = 10_000
+# Level 1 writes prompts twice as fast as zstd's default, into files a twentieth larger.
+_STORED: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 
 
 class DamagedTableError(LakeError):
@@ -107,6 +112,77 @@ def schema_faults(table: Table, data: pa.Table) -> list[str]:
     return faults
 
 
+class TableFile:
+    """A version's table, finished under a temporary name: to be put in its place, or else forgotten.
+
+    The temporary file goes when the object does.
+    """
+
+    def __init__(self, lake: Lake, table: Table, version: int, path: UPath, rows: int) -> None:
+        self.table = table
+        self.version = version
+        self.rows = rows
+        self._lake = lake
+        self._path = path
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def read(self) -> pa.Table:
+        """The table, with its provenance.
+
+        Raises:
+            LakeError: The lake cannot be read.
+        """
+        with _damage_explained(self._path), self._path.open("rb") as file:
+            return conform(self.table, pq.read_table(file))
+
+    def put_in_place(self) -> UPath:
+        """Swaps the file in for the one that stands in the lake; where that is.
+
+        Raises:
+            LakeError: The lake cannot be written; the old file stays.
+        """
+        path = self._lake.table(self.table, self.version)
+        swap_in(self._path, path)
+        return path
+
+
+def stage_table(
+    lake: Lake, table: Table, version: int, batches: Iterable[pa.Table | pa.RecordBatch], provenance: Provenance
+) -> TableFile:
+    """Writes a version's table under a temporary name, one batch of rows after the other.
+
+    Args:
+        lake: Where it will have its place.
+        table: Which table it is.
+        version: The model version.
+        batches: Its rows, with at least the declared columns; each becomes a row group.
+        provenance: Where they came from.
+
+    Raises:
+        ValueError: A batch does not fit the declared schema.
+        LakeError: The lake cannot be written.
+    """
+    schema = provenance.attached_to(table.arrow_schema.empty_table()).schema
+    rows = 0
+    stack = ExitStack()
+    try:
+        scratch = stack.enter_context(temporary(lake.root, table.name))
+        path = lake.table(table, version)
+        with explained(path, "write"), scratch.open("wb") as file, pq.ParquetWriter(file, schema, **_STORED) as writer:
+            for batch in batches:
+                data = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+                writer.write_table(conform(table, data).replace_schema_metadata(schema.metadata), ROW_GROUP_ROWS)
+                rows += len(data)
+    except BaseException:
+        stack.close()
+        raise
+    staged = TableFile(lake, table, version, scratch, rows)
+    weakref.finalize(staged, stack.close)
+    return staged
+
+
 def write_table(lake: Lake, table: Table, version: int, data: pa.Table) -> UPath:
     """Writes a version's table under a temporary name and swaps it in.
 
@@ -118,9 +194,68 @@ def write_table(lake: Lake, table: Table, version: int, data: pa.Table) -> UPath
     conformed = conform(table, data)
     with temporary(lake.root, table.name) as scratch:
         with explained(path, "write"), scratch.open("wb") as file:
-            pq.write_table(conformed, file, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+            pq.write_table(conformed, file, row_group_size=ROW_GROUP_ROWS, **_STORED)
         swap_in(scratch, path)
     return path
+
+
+class PinnedTable:
+    """A version's table as it is now: another writer's swap does not change what is read.
+
+    Its file is closed when the object goes.
+
+    Raises:
+        FileNotFoundError: It has not been written yet.
+        DamagedTableError: Its file cannot be read.
+        LakeError: The lake cannot be read.
+    """
+
+    def __init__(self, lake: Lake, table: Table, version: int) -> None:
+        self.table = table
+        self._path = lake.table(table, version)
+        with _damage_explained(self._path):
+            file = self._path.open("rb")
+            weakref.finalize(self, file.close)
+            self._file = pq.ParquetFile(file)
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """Where it came from; None if it does not say."""
+        return Provenance.of(self._file.schema_arrow)
+
+    @property
+    def fits(self) -> bool:
+        """Whether it has the declared columns with the declared types."""
+        found = self._file.schema_arrow
+        return all(c.name in found.names and found.field(c.name).type == c.type for c in self.table.columns)
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Some of its columns.
+
+        Raises:
+            DamagedTableError: Its file cannot be read.
+            LakeError: The lake cannot be read.
+        """
+        with _damage_explained(self._path):
+            return self._file.read(columns=list(columns))
+
+    def batches(self, damage: list[DamagedTableError]) -> pa.RecordBatchReader:
+        """Its declared columns, a few thousand rows at a time.
+
+        Args:
+            damage: Whoever consumes the rows may hide what went wrong with reading them, so it is put here too.
+        """
+        return pa.RecordBatchReader.from_batches(self.table.arrow_schema, self._batches(damage))
+
+    def _batches(self, damage: list[DamagedTableError]) -> Iterator[pa.RecordBatch]:
+        names = [c.name for c in self.table.columns]
+        try:
+            with _damage_explained(self._path):
+                for batch in self._file.iter_batches(batch_size=STREAMED_ROWS, columns=names):
+                    yield batch.select(names).cast(self.table.arrow_schema)
+        except DamagedTableError as error:
+            damage.append(error)
+            raise
 
 
 def table_exists(lake: Lake, table: Table, version: int) -> bool:
@@ -139,6 +274,22 @@ def read_table(lake: Lake, table: Table, version: int, columns: Sequence[str] | 
     path = lake.table(table, version)
     with _damage_explained(path), path.open("rb") as file:
         return pq.read_table(file, columns=None if columns is None else list(columns))
+
+
+def first_rows(lake: Lake, table: Table, version: int, rows: int, columns: int) -> pa.Table:
+    """The first rows of a version's table, and of its declared columns the first.
+
+    Raises:
+        FileNotFoundError: It has not been written yet.
+        DamagedTableError: Its file cannot be read.
+        LakeError: The lake cannot be read.
+    """
+    path = lake.table(table, version)
+    names = [c.name for c in table.columns[:columns]]
+    with _damage_explained(path), path.open("rb") as file:
+        batches = pq.ParquetFile(file).iter_batches(batch_size=rows, columns=names)
+        first = next(batches, None)
+    return table.arrow_schema.empty_table().select(names) if first is None else pa.Table.from_batches([first])
 
 
 def read_provenance(lake: Lake, table: Table, version: int) -> Provenance | None:

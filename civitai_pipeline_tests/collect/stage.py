@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from civitai_pipeline.civitai.client import CivitaiClient
 from civitai_pipeline.collect.collector import Collector
 from civitai_pipeline.collect.options import CollectOptions
-from civitai_pipeline.derive.prompt_tables import STEP_TABLES, build_prompt_tables, load_held
+from civitai_pipeline.derive.prompt_tables import load_held
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.paths import Lake
-from civitai_pipeline.lake.tables import write_table
+from civitai_pipeline_tests.tables import Built, built_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from civitai_pipeline.collect.summary import Summary
-    from civitai_pipeline.derive.prompt_tables import PromptTables
     from civitai_pipeline.sandbox import Sandbox, World
 
 VERSION = 910011
@@ -133,12 +132,11 @@ class Stage:
         if not summary.earlier_listings and not summary.waiting_listings:
             assert said["more_available"] == (last is None or last.next_cursor is not None)
 
-    def build(self, *, rebuild: bool = False, write: bool = True) -> PromptTables:
+    def build(self, *, rebuild: bool = False, write: bool = True) -> Built:
         """Makes the tables, and puts them in the lake."""
-        built = build_prompt_tables(self.lake, VERSION, rebuild=rebuild)
+        built = built_tables(self.lake, VERSION, rebuild=rebuild)
         if write:
-            for table in STEP_TABLES:
-                write_table(self.lake, table, VERSION, getattr(built, table.name))
+            built.put_in_place(self.lake, VERSION)
         return built
 
     def content(self) -> dict[str, list[Json]]:
@@ -154,7 +152,7 @@ class Stage:
         ]
 
 
-def content_of(built: PromptTables) -> dict[str, list[Json]]:
+def content_of(built: Built) -> dict[str, list[Json]]:
     """What tables say of the images, without when and where each was seen."""
     prompts = [
         {name: value for name, value in row.items() if name not in _WHEN_AND_WHERE}
@@ -173,6 +171,6 @@ def by_id(table: pa.Table) -> dict[int, Json]:
     return {row["image_id"]: row for row in table.to_pylist()}
 
 
-def same(one: PromptTables, other: PromptTables) -> bool:
+def same(one: Built, other: Built) -> bool:
     """Whether two builds made the same rows, times and page labels included."""
-    return all(getattr(one, table.name).equals(getattr(other, table.name)) for table in STEP_TABLES)
+    return one.equals(other)

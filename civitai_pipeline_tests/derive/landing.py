@@ -7,19 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline import jsontext
-from civitai_pipeline.derive.prompt_tables import STEP_TABLES, build_prompt_tables
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.pages import LandedPage, Options, PageId
 from civitai_pipeline.lake.paths import Lake
-from civitai_pipeline.lake.tables import write_table
+from civitai_pipeline_tests.tables import Built, built_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     import pyarrow as pa
-
-    from civitai_pipeline.derive.prompt_tables import PromptTables
 
 VERSION = 910011
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -82,15 +79,14 @@ class Pages:
         self.ledger.land(page, None if confirms is not None else raw)
         return page
 
-    def build(self, *, rebuild: bool = False) -> PromptTables:
+    def build(self, *, rebuild: bool = False) -> Built:
         """The tables, not written."""
-        return build_prompt_tables(self.lake, VERSION, rebuild=rebuild)
+        return built_tables(self.lake, VERSION, rebuild=rebuild)
 
-    def bring_up(self) -> PromptTables:
+    def bring_up(self) -> Built:
         """The tables, written into the lake."""
         built = self.build()
-        for table in STEP_TABLES:
-            write_table(self.lake, table, VERSION, getattr(built, table.name))
+        built.put_in_place(self.lake, VERSION)
         return built
 
 
@@ -108,8 +104,6 @@ def column(table: pa.Table, name: str) -> list[Any]:
     return values
 
 
-def same(one: PromptTables, other: PromptTables) -> bool:
+def same(one: Built, other: Built) -> bool:
     """Whether two builds made the same tables, to the last cell and with the same provenance."""
-    return all(
-        getattr(one, table.name).equals(getattr(other, table.name), check_metadata=True) for table in STEP_TABLES
-    )
+    return one.equals(other, provenance=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from civitai_pipeline.derive.holdings import Effect, Holdings, Tally, receive_items
+from civitai_pipeline.derive.holdings import Effect, Holdings, Receipt, Sighting, Tally, receive_items
 from civitai_pipeline.lake.pages import Options
 from civitai_pipeline.prompts.items import Outcome, read_item
 
@@ -20,10 +20,14 @@ NAMED = {"prompt": "a kite", "civitaiResources": [{"type": "Checkpoint", "modelV
 BARE = {"civitaiResources": [{"type": "Checkpoint", "modelVersionId": VERSION}]}
 
 
+def receive(holdings: Holdings, item: object, options: Options) -> Receipt:
+    return holdings.receive(Sighting.of(read_item(item), VERSION, options), VERSION, options)
+
+
 def outcomes(*steps: tuple[object, Options]) -> list[str]:
     """What becomes of items seen one after the other."""
     holdings = Holdings()
-    return [holdings.receive(read_item(item), VERSION, options).outcome.value for item, options in steps]
+    return [receive(holdings, item, options).outcome.value for item, options in steps]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,7 @@ def test_a_withdrawn_prompt_is_news_once_and_again_when_it_comes_back() -> None:
 def test_only_news_and_sightings_touch_a_row() -> None:
     holdings = Holdings()
     effects = [
-        holdings.receive(read_item(item), VERSION, options).effect
+        receive(holdings, item, options).effect
         for item, options in [
             (HELD, PLAIN), (HELD, PLAIN), (HELD, APPEND), ({**HELD, "meta": None}, PLAIN), (image(2, None), PLAIN),
         ]
@@ -106,7 +110,7 @@ def test_only_news_and_sightings_touch_a_row() -> None:
 
 def test_every_refusal_says_why() -> None:
     for item, options in [(None, PLAIN), (image(1), STRICT), (image(1, None), PLAIN), (image(1, " "), PLAIN)]:
-        assert Holdings().receive(read_item(item), VERSION, options).reason
+        assert receive(Holdings(), item, options).reason
 
 
 ITEMS: st.SearchStrategy[list[Any]] = st.lists(
@@ -124,7 +128,7 @@ def test_the_six_outcomes_add_up_and_new_is_what_the_holdings_grew_by(runs: list
     holdings, total = Holdings(), Tally()
     for items, options in runs:
         before, tally = len(holdings), Tally()
-        receipts = [receipt for _, _, receipt in receive_items(holdings, items, VERSION, options, tally)]
+        receipts = [receipt for _, receipt in receive_items(holdings, items, VERSION, options, tally)]
         assert tally.attempted == len(items) == len(receipts)
         assert tally.outcomes == Counter(receipt.outcome for receipt in receipts)
         assert len(holdings) - before == tally.outcomes[Outcome.NEW]
@@ -137,8 +141,8 @@ def test_the_six_outcomes_add_up_and_new_is_what_the_holdings_grew_by(runs: list
 def test_append_only_and_strict_runs_never_update_more_than_a_plain_one(runs: list[list[Any]]) -> None:
     everything = [item for items in runs for item in items]
     plain, append = Tally(), Tally()
-    list(receive_items(Holdings(), everything, VERSION, PLAIN, plain))
-    list(receive_items(Holdings(), everything, VERSION, APPEND, append))
+    receive_items(Holdings(), everything, VERSION, PLAIN, plain)
+    receive_items(Holdings(), everything, VERSION, APPEND, append)
     assert append.outcomes[Outcome.UPDATED] == 0
     assert append.outcomes[Outcome.NEW] == plain.outcomes[Outcome.NEW]
     assert append.outcomes[Outcome.MALFORMED] == plain.outcomes[Outcome.MALFORMED]

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from civitai_pipeline import jsontext
-from civitai_pipeline.derive import prompt_tables
-from civitai_pipeline.derive.prompt_tables import STEP_TABLES, load_held
+from civitai_pipeline.derive import slabs
+from civitai_pipeline.derive.prompt_tables import CODE_VERSION, STEP_TABLES, load_held
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.pages import Options, PageId
 from civitai_pipeline.lake.tables import Provenance, schema_faults
+from civitai_pipeline_tests.tables import built_tables
 
 from .landing import NOON, VERSION, Pages, column, image, row, same
 
@@ -63,15 +64,15 @@ def test_a_row_says_what_its_item_says_and_where_it_was_seen(pages: Pages) -> No
     assert {name: found[name] for name in expected} == expected
     assert [schema_faults(table, getattr(built, table.name)) for table in STEP_TABLES] == [[], [], []]
     assert column(built.landed_pages, "next_cursor") == ["1|2", None]
-    assert Provenance.of(built.prompts.schema) == Provenance(prompt_tables.CODE_VERSION, {1: 2})
+    assert Provenance.of(built.prompts.schema) == Provenance(CODE_VERSION, {1: 2})
 
 
-@pytest.mark.parametrize("pages_per_chunk", [1, 2, 200])
+@pytest.mark.parametrize("pages_per_slab", [1, 2, 200])
 @pytest.mark.parametrize("slices", [(8,), (1,) * 8, (3, 5), (5, 3)])
-def test_an_images_history_ends_in_one_row_whatever_the_chunks_and_slices(
-    pages: Pages, monkeypatch: pytest.MonkeyPatch, pages_per_chunk: int, slices: tuple[int, ...]
+def test_an_images_history_ends_in_one_row_whatever_the_slabs_and_slices(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch, pages_per_slab: int, slices: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(prompt_tables, "PAGES_PER_CHUNK", pages_per_chunk)
+    monkeypatch.setattr(slabs, "PAGES_PER_SLAB", pages_per_slab)
     history: list[tuple[tuple[object, ...], Options]] = [
         ((image(1, "first"), image(2, None), image(3, "stays")), Options()),
         ((image(1, "first"), image(2, None)), Options()),
@@ -217,13 +218,13 @@ def test_ids_too_large_for_a_float_stay_apart(pages: Pages) -> None:
     assert column(pages.bring_up().prompts, "image_id") == ids
 
 
-def test_progress_is_told_once_for_each_chunk(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt_tables, "PAGES_PER_CHUNK", 2)
+def test_progress_is_told_once_for_each_slab(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slabs, "PAGES_PER_SLAB", 2)
     for number in range(1, 6):
         pages.land(image(number))
-    told: list[int] = []
-    built = prompt_tables.build_prompt_tables(pages.lake, VERSION, on_chunk=told.append)
-    assert told == [2, 4]
+    told: list[tuple[int, int]] = []
+    built = built_tables(pages.lake, VERSION, on_slab=lambda *numbers: told.append(numbers))
+    assert told == [(2, 5), (4, 5), (5, 5)]
     assert (built.pages_added, built.started_anew, len(built.prompts)) == (5, True, 5)
 
 

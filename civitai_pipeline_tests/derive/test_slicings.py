@@ -9,7 +9,7 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from civitai_pipeline.derive import prompt_tables
+from civitai_pipeline.derive import slabs
 from civitai_pipeline.derive.prompt_tables import STEP_TABLES, load_held
 from civitai_pipeline.lake.pages import Options
 from civitai_pipeline.lake.tables import write_table
@@ -106,9 +106,9 @@ class Model:
 
 
 @settings(max_examples=8, deadline=None)
-@given(steps=STEPS, pages_per_chunk=st.integers(1, 4))
+@given(steps=STEPS, pages_per_slab=st.integers(1, 4))
 def test_any_slicing_equals_a_rebuild_and_the_plain_model(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[Step], pages_per_chunk: int
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Step], pages_per_slab: int
 ) -> None:
     pages, model, counted = Pages(tmp_path_factory.mktemp("lake")), Model(), []
     whole: dict[int, list[Any]] = {}
@@ -124,7 +124,7 @@ def test_any_slicing_equals_a_rebuild_and_the_plain_model(
         outcomes = [model.see(item, n, step.options, str(landed.id)) for n, item in enumerate(shown)]
         counted.append(outcomes)
         if step.builds:
-            with patch.object(prompt_tables, "PAGES_PER_CHUNK", pages_per_chunk):
+            with patch.object(slabs, "PAGES_PER_SLAB", pages_per_slab):
                 built = pages.build()
             for place, table in enumerate(STEP_TABLES):
                 path = pages.lake.table(table, VERSION)
@@ -136,7 +136,7 @@ def test_any_slicing_equals_a_rebuild_and_the_plain_model(
                 # As a crash between the swaps would have left it.
                 pages.lake.table(STEP_TABLES[step.rolls_back], VERSION).write_bytes(earlier[step.rolls_back])
     held = load_held(pages.lake, VERSION)
-    with patch.object(prompt_tables, "PAGES_PER_CHUNK", pages_per_chunk):
+    with patch.object(slabs, "PAGES_PER_SLAB", pages_per_slab):
         built = pages.build()
     assert same(built, pages.build(rebuild=True))
     assert {

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from civitai_pipeline.derive import prompt_tables
+from civitai_pipeline.derive import prompt_tables, slabs
 from civitai_pipeline.derive.prompt_tables import STEP_TABLES, load_held
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.tables import Provenance, read_table, write_table
+from civitai_pipeline_tests.tables import built_tables
 
 from .landing import VERSION, Pages, column, image, row, same
 
@@ -153,21 +154,20 @@ def test_a_page_missing_in_the_midst_is_named(pages: Pages) -> None:
 def test_what_lands_while_tables_are_made_is_left_to_the_next_build(
     pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prompt_tables, "PAGES_PER_CHUNK", 1)
+    monkeypatch.setattr(slabs, "PAGES_PER_SLAB", 1)
     for number in (1, 2, 3):
         pages.land(image(number))
     numbers = iter(range(10, 20))
 
-    def land_another(_folded: int) -> None:
+    def land_another(_folded: int, _in_all: int) -> None:
         pages.land(image(next(numbers)), walk=2)
 
-    built = prompt_tables.build_prompt_tables(pages.lake, VERSION, on_chunk=land_another)
+    built = built_tables(pages.lake, VERSION, on_slab=land_another)
     provenance = Provenance.of(built.prompts.schema)
     assert provenance is not None
     assert provenance.covered == {1: 3}
     assert column(built.prompts, "image_id") == [1, 2, 3]
-    for table in STEP_TABLES:
-        write_table(pages.lake, table, VERSION, getattr(built, table.name))
+    built.put_in_place(pages.lake, VERSION)
     monkeypatch.undo()
     after = pages.build()
     assert (after.pages_added, column(after.prompts, "image_id")) == (3, [1, 2, 3, 10, 11, 12])

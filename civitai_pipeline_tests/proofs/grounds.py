@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
 
-    from civitai_pipeline.derive.prompt_tables import PromptTables
     from civitai_pipeline.lake.ledger import Ledger
     from civitai_pipeline.lake.pages import LandedPage
     from civitai_pipeline.sandbox.replies import Reply
+    from civitai_pipeline_tests.tables import Built
 
 Json = dict[str, Any]
 Content = dict[str, list[Json]]
@@ -136,7 +136,7 @@ class Comparison:
         return self.equal and not self.lost and not self.duplicated
 
 
-def compare(stage: Stage, built: PromptTables, clean: Content) -> Comparison:
+def compare(stage: Stage, built: Built, clean: Content) -> Comparison:
     """Holds a lake's tables against those of a clean run, in all columns but times and page labels."""
     content = content_of(built)
     ids = image_ids(content)

@@ -15,7 +15,6 @@ from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.derive.prompt_tables import STEP_TABLES, build_prompt_tables
 from civitai_pipeline.lake.database import build_database
 from civitai_pipeline.lake.paths import Lake
-from civitai_pipeline.lake.tables import write_table
 
 PHASES = ("landing", "folding", "writing", "views")
 DONE = "done"
@@ -42,7 +41,7 @@ def main(url: str, folder: str, version: int, page_size: int, max_items: int) ->
     _say("writing")
     for table in STEP_TABLES:
         time.sleep(PAUSE_S)
-        write_table(lake, table, version, getattr(built, table.name))
+        built.files[table.name].put_in_place()
     _say("views")
     build_database(lake)
     _say(DONE)

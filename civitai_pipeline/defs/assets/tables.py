@@ -13,8 +13,9 @@ from civitai_pipeline.derive.prompt_categories import build_categories
 from civitai_pipeline.derive.prompt_resources import CODE_VERSION as RESOURCES_CODE_VERSION
 from civitai_pipeline.derive.prompt_resources import build_resources
 from civitai_pipeline.derive.prompt_tables import CODE_VERSION as PROMPTS_CODE_VERSION
-from civitai_pipeline.derive.prompt_tables import build_prompt_tables
+from civitai_pipeline.derive.prompt_tables import STEP_TABLES, build_prompt_tables
 from civitai_pipeline.lake import schemas, tables
+from civitai_pipeline.lake.tables import TableFile
 from civitai_pipeline.prompts.categories import Categorizer
 from civitai_pipeline.prompts.taxonomy import load_taxonomy
 
@@ -31,24 +32,22 @@ class PromptsConfig(dg.Config):
     name="prompt_tables",
     partitions_def=model_version,
     deps=[image_pages],
-    outs={
-        table.name: table_out(table, group=TABLES, code_version=PROMPTS_CODE_VERSION)
-        for table in (schemas.PROMPTS, schemas.REJECTED_IMAGES, schemas.LANDED_PAGES)
-    },
+    outs={table.name: table_out(table, group=TABLES, code_version=PROMPTS_CODE_VERSION) for table in STEP_TABLES},
 )
 def prompt_tables(
     context: dg.AssetExecutionContext, config: PromptsConfig, store: LakeStore
-) -> tuple[pa.Table, pa.Table, pa.Table]:
+) -> tuple[TableFile, TableFile, TableFile]:
     """Folds the landed pages that the tables do not cover yet into them."""
     built = build_prompt_tables(
         store.lake(),
         version_of(context.partition_key),
         rebuild=config.rebuild,
-        on_chunk=lambda pages: context.log.info("%d pages folded", pages),
+        on_slab=lambda folded, pages: context.log.info("%d of %d pages folded", folded, pages),
     )
     manner = "from nothing" if built.started_anew else "onto the earlier tables"
-    context.log.info("%d pages folded %s: %d prompts", built.pages_added, manner, len(built.prompts))
-    return built.prompts, built.rejected_images, built.landed_pages
+    prompts, rejected, pages = (built.files[table.name] for table in STEP_TABLES)
+    context.log.info("%d pages folded %s: %d prompts", built.pages_added, manner, len(prompts))
+    return prompts, rejected, pages
 
 
 @table_asset(schemas.PROMPT_RESOURCES, group=TABLES, code_version=RESOURCES_CODE_VERSION)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from civitai_pipeline import jsontext
+from civitai_pipeline.derive.gathering import SlabFiles
 from civitai_pipeline.derive.holdings import Effect, Holdings, Tally
 from civitai_pipeline.derive.slabs import CONTENT_SCHEMA
 from civitai_pipeline.lake import schemas, tables
@@ -25,21 +27,42 @@ if TYPE_CHECKING:
     from civitai_pipeline.derive.slabs import PageReading, Slab
     from civitai_pipeline.lake.pages import LandedPage
 
-_SLAB_NUMBER = pa.field("slab", pa.int32())
 _SEEN_SCHEMA = pa.schema(
     [
-        # Null where an earlier slab has seen the image first.
+        pa.field("image_id", schemas.BIGINT),
+        # Null where an earlier slab or build has seen the image first.
         pa.field("first_seen_at", schemas.TIMESTAMPTZ),
         pa.field("first_page", schemas.VARCHAR),
         pa.field("last_seen_at", schemas.TIMESTAMPTZ),
         pa.field("last_page", schemas.VARCHAR),
         pa.field("prompt_withdrawn_at", schemas.TIMESTAMPTZ),
-        _SLAB_NUMBER,
+        pa.field("slab", schemas.BIGINT),
+        # Null where the slab brought no content for the image.
+        pa.field("row", schemas.BIGINT),
     ]
 )
-ROW_SCHEMA = pa.schema([*CONTENT_SCHEMA, *_SEEN_SCHEMA])
-TOUCH_SCHEMA = pa.schema([pa.field("image_id", schemas.BIGINT), *_SEEN_SCHEMA])
-REFUSAL_SCHEMA = pa.schema([*schemas.REJECTED_IMAGES.arrow_schema, _SLAB_NUMBER])
+_PLACE = list(_SEEN_SCHEMA)[-2:]
+# What the columns that depend on a version's other rows are made from.
+KEYS = ("image_id", "created_at", "reaction_count", "prompt_hash")
+_BROUGHT_SCHEMA = pa.schema([*(CONTENT_SCHEMA.field(name) for name in KEYS), *_PLACE])
+# What tells one refused item from another, and where it belongs.
+_REFUSED_KEYS = ("image_id", "page", "position")
+_REFUSED_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, schemas.REJECTED_IMAGES.column(name).type) for name in _REFUSED_KEYS),
+        pa.field("text", schemas.VARCHAR),
+        *_PLACE,
+    ]
+)
+
+
+def refusal_keys(rejected: pa.Table) -> pa.Table:
+    """Image id, page and position of rejected images, and the JSON of those that have no id to be told apart by."""
+    keys = rejected.select(_REFUSED_KEYS)
+    if not keys.column("image_id").null_count:
+        return keys.append_column("text", pa.nulls(len(keys), schemas.VARCHAR))
+    texts = pc.if_else(rejected.column("image_id").is_null(), rejected.column("item"), None)
+    return keys.append_column("text", texts)
 
 
 class _Seen:
@@ -57,27 +80,40 @@ class _Seen:
 
 
 class Fold:
-    """Slabs in; files of what they change out.
+    """Slabs in; out come what each changes, in narrow tables, and the rows themselves, set aside in files.
 
     Attributes:
         holdings: What is held after the slabs folded so far.
-        folder: Where the files are: ``content``, ``touched`` and ``refused``, one Parquet file a slab each.
+        content: The rows that become images' rows; columns as ``slabs.CONTENT_SCHEMA``.
+        refused: The rows of rejected_images.
     """
 
     def __init__(self, version: int, holdings: Holdings, folder: Path) -> None:
         self.holdings = holdings
-        self.folder = folder
+        self.content = SlabFiles(folder / "content", CONTENT_SCHEMA)
+        self.refused = SlabFiles(folder / "refused", schemas.REJECTED_IMAGES.arrow_schema)
         self._version = version
         self._slab = 0
         self._pages: list[dict[str, Any]] = []
-        for name, schema in (("content", ROW_SCHEMA), ("touched", TOUCH_SCHEMA), ("refused", REFUSAL_SCHEMA)):
-            (folder / name).mkdir()
-            # The first file gives each a shape even where no slab comes.
-            self._set_aside(name, schema.empty_table())
+        self._seen: list[pa.Table] = [_SEEN_SCHEMA.empty_table()]
+        self._brought: list[pa.Table] = [_BROUGHT_SCHEMA.empty_table()]
+        self._refusals: list[pa.Table] = [_REFUSED_SCHEMA.empty_table()]
 
     def page_rows(self) -> pa.Table:
         """The rows of landed_pages for the pages folded."""
         return tables.from_rows(schemas.LANDED_PAGES, self._pages)
+
+    def sightings(self) -> pa.Table:
+        """For each slab and image seen in it: what its sightings there add up to, and which row it brought."""
+        return pa.concat_tables(self._seen)
+
+    def brought(self) -> pa.Table:
+        """The columns ``KEYS`` of ``content``, with ``slab`` and ``row``."""
+        return pa.concat_tables(self._brought)
+
+    def refusals(self) -> pa.Table:
+        """The keys of ``refused``, as :func:`refusal_keys` gives them, with ``slab`` and ``row``."""
+        return pa.concat_tables(self._refusals)
 
     def add(self, slab: Slab) -> None:
         """Folds the pages of a slab."""
@@ -86,14 +122,16 @@ class Fold:
         refused: dict[int | str, dict[str, Any]] = {}
         for reading in slab.pages:
             self._add_page(reading, seen, refused)
-        rows = {image_id: one for image_id, one in seen.items() if one.row is not None}
-        content = slab.content.take(pa.array([one.row for one in rows.values()], pa.int64()))
-        sightings = self._sightings(list(rows.values()))
-        self._set_aside("content", pa.table([*content.columns, *sightings], schema=ROW_SCHEMA))
-        touched = {image_id: one for image_id, one in seen.items() if one.row is None}
-        ids = pa.array(list(touched), schemas.BIGINT)
-        self._set_aside("touched", pa.table([ids, *self._sightings(list(touched.values()))], schema=TOUCH_SCHEMA))
-        self._set_aside("refused", pa.Table.from_pylist(list(refused.values()), schema=REFUSAL_SCHEMA))
+        self.content.put(self._slab, slab.content)
+        self._brought.append(self._numbered(slab.content.select(KEYS), _BROUGHT_SCHEMA))
+        self._seen.append(self._sightings(seen))
+        rows = pa.Table.from_pylist(list(refused.values()), schema=schemas.REJECTED_IMAGES.arrow_schema)
+        self.refused.put(self._slab, rows)
+        self._refusals.append(self._numbered(refusal_keys(rows), _REFUSED_SCHEMA))
+
+    def _numbered(self, rows: pa.Table, schema: pa.Schema) -> pa.Table:
+        """``rows`` with where they are set aside."""
+        return pa.table([*rows.columns, np.full(len(rows), self._slab), np.arange(len(rows))], schema=schema)
 
     def _add_page(self, reading: PageReading, seen: dict[int, _Seen], refused: dict[int | str, dict[str, Any]]) -> None:
         page, tally, label = reading.page, Tally(), str(reading.page.id)
@@ -113,7 +151,6 @@ class Fold:
                         "page": label,
                         "position": position,
                         "item": item,
-                        "slab": self._slab,
                     }
                 continue
             assert image_id is not None  # noqa: S101 - only images have an effect
@@ -129,22 +166,19 @@ class Fold:
                 one.withdrawn_at = page.fetched_at
         self._pages.append(page_row(page, tally))
 
-    def _sightings(self, seen: list[_Seen]) -> list[pa.Array]:
+    def _sightings(self, seen: dict[int, _Seen]) -> pa.Table:
         columns: list[list[Any]] = [
-            [one.first_seen_at for one in seen],
-            [one.first_page for one in seen],
-            [one.last_seen_at for one in seen],
-            [one.last_page for one in seen],
-            [one.withdrawn_at for one in seen],
+            list(seen),
+            [one.first_seen_at for one in seen.values()],
+            [one.first_page for one in seen.values()],
+            [one.last_seen_at for one in seen.values()],
+            [one.last_page for one in seen.values()],
+            [one.withdrawn_at for one in seen.values()],
             [self._slab] * len(seen),
+            [one.row for one in seen.values()],
         ]
-        return [pa.array(values, field.type) for values, field in zip(columns, _SEEN_SCHEMA, strict=True)]
-
-    def _set_aside(self, name: str, rows: pa.Table) -> None:
-        if len(rows) or not self._slab:
-            # Read once and thrown away, so neither dictionaries nor compression pay.
-            path = self.folder / name / f"{self._slab}.parquet"
-            pq.write_table(rows, path, compression="none", use_dictionary=False)
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, _SEEN_SCHEMA, strict=True)]
+        return pa.table(arrays, schema=_SEEN_SCHEMA)
 
 
 def _cursor_text(cursor: str | int | None) -> str | None:

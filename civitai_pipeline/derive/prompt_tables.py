@@ -1,23 +1,25 @@
 """The tables that are made straight from pages: prompts, rejected_images and landed_pages.
 
 Pages are read in slabs and folded in the order in which they landed; DuckDB merges what they change with what
-earlier builds left. Rows pass through in batches, so memory is bounded however large a version grows, but for
-some 200 bytes of each image. Adding the pages after an earlier build gives the same rows as starting from nothing.
+earlier builds left, over narrow columns only. The wide ones pass through in batches, so that memory grows by some
+hundred bytes an image and not by its prompt and metadata. Adding the pages after an earlier build gives the same rows
+as starting from nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
-from civitai_pipeline.derive.fold import Fold, page_row
+from civitai_pipeline.derive.fold import KEYS, Fold, page_row, refusal_keys
+from civitai_pipeline.derive.gathering import Plan, gathered
 from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
 from civitai_pipeline.derive.slabs import read_slabs
 from civitai_pipeline.lake import schemas, tables
@@ -37,21 +39,16 @@ log = logging.getLogger(__name__)
 CODE_VERSION = "1"
 
 STEP_TABLES = (schemas.PROMPTS, schemas.REJECTED_IMAGES, schemas.LANDED_PAGES)
-# What DuckDB may hold before it goes on in files.
-_MEMORY_LIMIT = "384MB"
 
-# Columns that depend on the version's other rows, and are therefore made last.
-_RELATIVE_COLUMNS = ("duplicate_of", "near_duplicate_group", "engagement")
-# What they are made from, and what else must be known of each image already held.
-_KEY_COLUMNS = (
-    "image_id",
+# What must be known of each image held: for its outcome, when it was seen, and what relative columns are made from.
+_HELD_COLUMNS = (
+    *KEYS,
     "fingerprint",
-    "prompt_withdrawn_at",
     "first_seen_at",
     "first_page",
-    "created_at",
-    "reaction_count",
-    "prompt_hash",
+    "last_seen_at",
+    "last_page",
+    "prompt_withdrawn_at",
 )
 
 
@@ -141,8 +138,7 @@ def _build(lake: Lake, version: int, start: _Start, on_slab: Callable[[int, int]
             if on_slab is not None:
                 on_slab(folded, len(order))
         with duckdb.connect() as connection:
-            connection.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{_MEMORY_LIMIT}'")
-            connection.execute("SET temp_directory = ?", [str(Path(folder) / "spill")])
+            connection.execute("SET TimeZone = 'UTC'")
             rows = {
                 schemas.PROMPTS: _merged_prompts(connection, start, fold),
                 schemas.REJECTED_IMAGES: _merged_rejected(connection, start, fold),
@@ -161,7 +157,7 @@ class _Start:
 
     Attributes:
         covered: The number of pages of each walk it covers.
-        keys: The columns ``_KEY_COLUMNS`` of its prompts.
+        keys: The columns ``_HELD_COLUMNS`` of its prompts.
         landed_pages: Its landed_pages.
         prompts: Its prompts; None without any.
         rejected_images: Its rejected_images; None without any.
@@ -181,7 +177,7 @@ class _Start:
 
 _NOTHING = _Start(
     {},
-    schemas.PROMPTS.arrow_schema.empty_table().select(_KEY_COLUMNS),
+    schemas.PROMPTS.arrow_schema.empty_table().select(_HELD_COLUMNS),
     schemas.LANDED_PAGES.arrow_schema.empty_table(),
 )
 
@@ -200,7 +196,7 @@ def _start(lake: Lake, version: int, *, rebuild: bool) -> _Start:
             return _NOTHING
         start = _Start(
             first.covered,
-            prompts.read(_KEY_COLUMNS).replace_schema_metadata(None).cast(_NOTHING.keys.schema),
+            prompts.read(_HELD_COLUMNS).replace_schema_metadata(None).cast(_NOTHING.keys.schema),
             pages.read([c.name for c in schemas.LANDED_PAGES.columns]).replace_schema_metadata(None),
             prompts,
             rejected,
@@ -228,99 +224,78 @@ def _is_covered(ledger: Ledger, start: _Start) -> bool:
     )
 
 
-def _merged_prompts(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.RecordBatch]:
-    connection.register("keys", start.keys)
-    for name in ("content", "touched"):
-        connection.read_parquet(str(fold.folder / name / "*.parquet")).create_view(name)
-    connection.execute(_CHANGED)
-    keys = connection.sql(_KEYS).to_arrow_table()
-    scores = engagement(keys.column("reaction_count").to_pylist(), keys.column("created_at").to_pylist())
-    connection.register("relative", keys.append_column("engagement", pa.array(scores, type=schemas.DOUBLE)))
-    with _earlier(connection, start.prompts, schemas.PROMPTS):
-        yield from connection.sql(_PROMPTS).to_arrow_reader(tables.STREAMED_ROWS)
+def _merged_prompts(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.Table]:
+    connection.register("keys", _numbered(start.keys))
+    connection.register("sightings", fold.sightings())
+    connection.register("brought", fold.brought())
+    merged = connection.sql(_IMAGES).to_arrow_table()
+    scores = engagement(merged.column("reaction_count").to_pylist(), merged.column("created_at").to_pylist())
+    merged = merged.append_column("engagement", pa.array(scores, type=schemas.DOUBLE))
+    connection.register("accepted", merged.select(["image_id"]))
+    earlier = start.prompts.batches() if start.prompts else ()
+    done, own = 0, [name for name in merged.column_names if name not in fold.content.schema.names]
+    for batch in gathered(Plan.of(merged), earlier, fold.content, tables.STREAMED_ROWS):
+        beside = merged.slice(done, len(batch)).select(own)
+        done += len(batch)
+        yield pa.table([*batch.columns, *beside.columns], names=[*batch.column_names, *own])
 
 
-_CHANGED = """
-CREATE TEMP TABLE latest AS
-    -- An image is new once, in one slab or in an earlier build.
-    SELECT image_id, max(slab) AS slab, max(first_seen_at) AS first_seen_at, max(first_page) AS first_page
-    FROM content GROUP BY image_id;
-CREATE TEMP TABLE later AS
-    SELECT image_id, max(touched.last_seen_at) AS last_seen_at, arg_max(touched.last_page, touched.slab) AS last_page,
-           max(touched.prompt_withdrawn_at) AS withdrawn_at
-    FROM touched LEFT JOIN latest USING (image_id) WHERE touched.slab > coalesce(latest.slab, 0) GROUP BY image_id;
-"""
-
-_KEYS = """
-WITH merged AS (
-    SELECT image_id, created_at, reaction_count, prompt_hash FROM keys ANTI JOIN latest USING (image_id)
-    UNION ALL
-    SELECT image_id, created_at, reaction_count, prompt_hash FROM content SEMI JOIN latest USING (image_id, slab)
-), grouped AS (
-    SELECT *, min(image_id) OVER same AS first_of_same, count(*) OVER same AS same_count
-    FROM merged WINDOW same AS (PARTITION BY prompt_hash)
-)
-SELECT image_id, created_at, reaction_count,
-       CASE WHEN first_of_same <> image_id THEN first_of_same END AS duplicate_of,
-       CASE WHEN same_count > 1 THEN first_of_same END AS near_duplicate_group
-FROM grouped ORDER BY image_id
-"""
-
-_RELATIVE = ", ".join(f"relative.{name}" for name in _RELATIVE_COLUMNS)
-_PROMPTS = f"""
-WITH merged AS (
-    SELECT * EXCLUDE ({", ".join(_RELATIVE_COLUMNS)}) FROM earlier ANTI JOIN latest USING (image_id)
+# An image is new once, in one slab or in an earlier build; its content is that of the last slab that brought some.
+_IMAGES = """
+WITH latest AS (
+    SELECT image_id, max(slab) AS slab, arg_max(row, slab) AS row FROM sightings WHERE row IS NOT NULL GROUP BY image_id
+), seen AS (
+    SELECT image_id, max(first_seen_at) AS first_seen_at, max(first_page) AS first_page,
+           arg_max(last_seen_at, sightings.slab) AS last_seen_at, arg_max(last_page, sightings.slab) AS last_page,
+           max(prompt_withdrawn_at) FILTER (sightings.slab >= coalesce(latest.slab, 0)) AS prompt_withdrawn_at
+    FROM sightings LEFT JOIN latest USING (image_id) GROUP BY image_id
+), current AS (
+    SELECT image_id, brought.* EXCLUDE (image_id) FROM latest JOIN brought USING (image_id, slab, row)
     UNION ALL BY NAME
-    SELECT content.* EXCLUDE (slab) REPLACE (
-        coalesce(latest.first_seen_at, keys.first_seen_at) AS first_seen_at,
-        coalesce(latest.first_page, keys.first_page) AS first_page
-    )
-    FROM content JOIN latest USING (image_id, slab) LEFT JOIN keys USING (image_id)
+    SELECT image_id, created_at, reaction_count, prompt_hash, 0 AS slab, number AS row
+    FROM keys ANTI JOIN latest USING (image_id)
 )
-SELECT merged.* REPLACE (
-    coalesce(later.last_seen_at, merged.last_seen_at) AS last_seen_at,
-    coalesce(later.last_page, merged.last_page) AS last_page,
-    coalesce(later.withdrawn_at, merged.prompt_withdrawn_at) AS prompt_withdrawn_at
-), {_RELATIVE}
-FROM merged LEFT JOIN later USING (image_id) JOIN relative USING (image_id) ORDER BY image_id
-"""  # noqa: S608 - our own column names
+SELECT image_id, current.slab, current.row, current.created_at, current.reaction_count,
+       coalesce(keys.first_seen_at, seen.first_seen_at) AS first_seen_at,
+       coalesce(keys.first_page, seen.first_page) AS first_page,
+       coalesce(seen.last_seen_at, keys.last_seen_at) AS last_seen_at,
+       coalesce(seen.last_page, keys.last_page) AS last_page,
+       coalesce(seen.prompt_withdrawn_at, CASE WHEN current.slab = 0 THEN keys.prompt_withdrawn_at END)
+           AS prompt_withdrawn_at,
+       nullif(min(image_id) OVER same, image_id) AS duplicate_of,
+       CASE WHEN count(*) OVER same > 1 THEN min(image_id) OVER same END AS near_duplicate_group
+FROM current LEFT JOIN seen USING (image_id) LEFT JOIN keys USING (image_id)
+WINDOW same AS (PARTITION BY current.prompt_hash)
+ORDER BY image_id
+"""
 
 
-def _merged_rejected(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.RecordBatch]:
-    connection.read_parquet(str(fold.folder / "refused" / "*.parquet")).create_view("refused")
-    with _earlier(connection, start.rejected_images, schemas.REJECTED_IMAGES):
-        yield from connection.sql(_REJECTED).to_arrow_reader(tables.STREAMED_ROWS)
+def _merged_rejected(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.Table]:
+    connection.register("held", _numbered(_refusals_held(start)))
+    connection.register("refused", fold.refusals())
+    plan = Plan.of(connection.sql(_REJECTED).to_arrow_table())
+    earlier = start.rejected_images.batches() if start.rejected_images else ()
+    yield from gathered(plan, earlier, fold.refused, tables.STREAMED_ROWS)
 
 
-# Items without an id are told apart by their text and their place on the page.
+def _refusals_held(start: _Start) -> pa.Table:
+    if start.rejected_images is None:
+        return refusal_keys(schemas.REJECTED_IMAGES.arrow_schema.empty_table())
+    columns = ["image_id", "page", "position"]
+    keys = start.rejected_images.read(columns)
+    # Without an id an item is told by its text, which is large, and hardly ever needed.
+    return refusal_keys(start.rejected_images.read([*columns, "item"]) if keys.column("image_id").null_count else keys)
+
+
 _REJECTED = """
-SELECT * EXCLUDE (slab) FROM (SELECT *, 0 AS slab FROM earlier UNION ALL BY NAME SELECT * FROM refused)
-WHERE image_id IS NULL OR image_id NOT IN (SELECT image_id FROM relative)
+SELECT slab, row FROM (SELECT * EXCLUDE (number), 0 AS slab, number AS row FROM held UNION ALL BY NAME FROM refused)
+WHERE image_id IS NULL OR image_id NOT IN (SELECT image_id FROM accepted)
 QUALIFY row_number() OVER (
-    PARTITION BY image_id, CASE WHEN image_id IS NULL THEN item END, CASE WHEN image_id IS NULL THEN position END
-    ORDER BY slab DESC
+    PARTITION BY image_id, text, CASE WHEN image_id IS NULL THEN position END ORDER BY slab DESC
 ) = 1
 ORDER BY split_part(page, '/', 1)::INTEGER, split_part(page, '/', 2)::INTEGER, position
 """
 
 
-@contextmanager
-def _earlier(connection: duckdb.DuckDBPyConnection, pinned: PinnedTable | None, table: schemas.Table) -> Iterator[None]:
-    """Shows an earlier build's table to DuckDB as ``earlier``, once.
-
-    Raises:
-        DamagedTableError: Its file cannot be read.
-    """
-    if pinned is None:
-        connection.register("earlier", table.arrow_schema.empty_table())
-        yield
-        return
-    damage: list[DamagedTableError] = []
-    connection.register("earlier", pinned.batches(damage))
-    try:
-        yield
-    except (duckdb.Error, pa.ArrowException) as error:
-        # DuckDB tells of a reader's failure in words of its own.
-        raise (damage[0] if damage else error) from error
-    finally:
-        connection.unregister("earlier")
+def _numbered(rows: pa.Table) -> pa.Table:
+    return rows.append_column("number", pa.array(np.arange(len(rows))))

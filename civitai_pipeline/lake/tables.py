@@ -239,23 +239,17 @@ class PinnedTable:
         with _damage_explained(self._path):
             return self._file.read(columns=list(columns))
 
-    def batches(self, damage: list[DamagedTableError]) -> pa.RecordBatchReader:
+    def batches(self) -> Iterator[pa.RecordBatch]:
         """Its declared columns, a few thousand rows at a time.
 
-        Args:
-            damage: Whoever consumes the rows may hide what went wrong with reading them, so it is put here too.
+        Raises:
+            DamagedTableError: Its file cannot be read.
+            LakeError: The lake cannot be read.
         """
-        return pa.RecordBatchReader.from_batches(self.table.arrow_schema, self._batches(damage))
-
-    def _batches(self, damage: list[DamagedTableError]) -> Iterator[pa.RecordBatch]:
         names = [c.name for c in self.table.columns]
-        try:
-            with _damage_explained(self._path):
-                for batch in self._file.iter_batches(batch_size=STREAMED_ROWS, columns=names):
-                    yield batch.select(names).cast(self.table.arrow_schema)
-        except DamagedTableError as error:
-            damage.append(error)
-            raise
+        with _damage_explained(self._path):
+            for batch in self._file.iter_batches(batch_size=STREAMED_ROWS, columns=names):
+                yield batch.select(names).cast(self.table.arrow_schema)
 
 
 def table_exists(lake: Lake, table: Table, version: int) -> bool:

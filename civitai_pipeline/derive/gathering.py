@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # The number that stands for the earlier table; slabs count from 1.
 EARLIER = 0
 # Slabs hold images of about the same time, so a batch of rows in order lies in one or two of each walk.
-_KEPT_SLABS = 8
+_KEPT_SLABS = 4
 
 
 class Plan(NamedTuple):

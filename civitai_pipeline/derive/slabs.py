@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Some 10,000 items: 20 MB of rows, a second's work, and little enough for each process to hold one.
-PAGES_PER_SLAB = 50
+# Some 5,000 items: 8 MB of rows, half a second's work, and little enough for each process to hold one.
+PAGES_PER_SLAB = 25
 # A process takes half a second to start; for fewer pages than this they bring nothing.
-LEAST_PAGES_FOR_PROCESSES = 3 * PAGES_PER_SLAB
+LEAST_PAGES_FOR_PROCESSES = 100
 # What the processes read passes through the one that folds, which keeps up with about this many.
 _MOST_PROCESSES = 4
 

@@ -11,9 +11,8 @@ and ``SamplerCustomAdvanced`` link to nodes for guidance, noise, sampler and sch
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from civitai_pipeline.prompts.values import parse_json
 
@@ -54,8 +53,7 @@ _TEXT_INPUTS = (
 _NUMBER_INPUTS = ("value", "Value", "int", "number", "seed", "noise_seed", "float", "a")
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One node of a graph."""
 
     kind: str
@@ -63,6 +61,17 @@ class Node:
 
 
 Graph = dict[str, Node]
+
+
+def has_graph(meta: dict[str, Any]) -> bool:
+    """Whether metadata has something in a place where graphs stand."""
+    return "comfy" in meta or isinstance(meta.get("prompt"), dict)
+
+
+def may_set_clip_skip(meta: dict[str, Any]) -> bool:
+    """Whether the graph of ``meta`` may hold a clip skip, as far as can be told without parsing it."""
+    holder = meta.get("comfy")
+    return not isinstance(holder, str) or "stop_at_clip_layer" in holder or "CLIPSetLastLayer" in holder
 
 
 def graph_of(meta: dict[str, Any]) -> Graph | None:
@@ -164,7 +173,7 @@ def graph_prompts(graph: Graph) -> tuple[str | None, str | None]:
 
 
 def graph_settings(graph: Graph) -> dict[str, Any]:
-    """Settings of the first sampler, under metadata's names: steps, cfgScale, sampler, scheduler, seed, clipSkip.
+    """Settings of the first sampler, by column: steps, cfg_scale, sampler, scheduler, seed, clip_skip.
 
     Values are as the graph spells them, a link followed to the value behind it. What is not said is left out.
     """
@@ -180,13 +189,13 @@ def graph_settings(graph: Graph) -> dict[str, Any]:
         layer = _scalar(graph, node.inputs.get("stop_at_clip_layer"))
         if isinstance(layer, int):
             # ComfyUI counts from the end, -2 being what everyone else calls a clip skip of 2.
-            found.setdefault("clipSkip", abs(layer))
+            found.setdefault("clip_skip", abs(layer))
     return found
 
 
 _SETTINGS = {
     "steps": "steps",
-    "cfg": "cfgScale",
+    "cfg": "cfg_scale",
     "sampler_name": "sampler",
     "scheduler": "scheduler",
     "seed": "seed",

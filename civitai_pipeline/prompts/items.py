@@ -7,10 +7,9 @@ what is already held and which options are set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from civitai_pipeline.prompts.metadata import Json, MetaReader, unwrapped
 from civitai_pipeline.prompts.values import (
@@ -35,8 +34,7 @@ class Outcome(StrEnum):
     NEW = "new"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What one item says.
 
     Attributes:
@@ -146,7 +144,7 @@ def _counts(stats: Json) -> dict[str, int | None]:
 
 def _reaction_count(counts: dict[str, int | None]) -> int | None:
     """The sum of the reactions that are known; None if none is, or the sum leaves the column's range."""
-    known = [count for count in (counts[name] for name in _REACTIONS) if count is not None]
+    known = [count for name in _REACTIONS if (count := counts[name]) is not None]
     total = sum(known)
     return total if known and total <= INT32_MAX else None
 

@@ -7,16 +7,14 @@ mentions mean the same resource is decided in ``resources``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from civitai_pipeline.prompts.comfy import graph_of, loaded_files
+from civitai_pipeline.prompts.metadata import MetaReader
 from civitai_pipeline.prompts.text import storable
 from civitai_pipeline.prompts.values import INT64_MAX, real, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Json = dict[str, Any]
 
@@ -38,20 +36,24 @@ _TYPES = {
     "vae": "vae", "upscaler": "upscaler", "upscale": "upscaler", "controlnet": "controlnet",
 }  # fmt: skip
 
+# An id ends where no letter or digit follows it. A version may be followed by a file id or a format.
 _AIR = re.compile(
-    r"(?:urn:)?(?:air:)?(?:(?:[\w/-]+:)?(?P<type>[\w/-]+):)?civitai:(?P<model>[0-9]{1,19})(?:@(?P<version>[0-9]{1,19}))?",
+    r"(?:urn:)?(?:air:)?(?:(?:[\w/-]+:)?(?P<type>[\w/-]+):)?"
+    r"civitai:(?P<model>[0-9]{1,19})(?![\w/-])(?:@(?P<version>[0-9]{1,19})(?![\w/-]))?",
     re.ASCII | re.IGNORECASE,
 )
+_AIR_IN_TEXT = re.compile(r"urn:air:[^\s,()<>\[\]]{1,300}", re.IGNORECASE)
 _HASH = re.compile(r"[0-9a-f]{8,64}")
+# SHA-256 in digits, and room for 0x and some white space.
+_MAX_HASH = 80
 # Bounded, so that a prompt of nothing but "<a:" costs no more than its length.
-_PROMPT_TAG = re.compile(r"<(\w{2,20}):([^<>:]{1,300})((?::[^<>:]{0,300}){0,8})>")
+_PROMPT_TAG = re.compile(r"<(\w{2,20}):([^<>:]{1,300})((?::[^<>:]{0,300}){0,12})>")
 _PROMPT_EMBEDDING = re.compile(
-    r"(?<![<\w])embedding:([^\s,:()<>\[\]]{1,300})(?::([0-9]{0,9}\.?[0-9]{1,9})\))?", re.IGNORECASE
+    r"(?<![<\w])embedding:([^\s,:()<>\[\]]{1,300})(?::([+-]?[0-9]{0,9}\.?[0-9]{1,9})\))?", re.IGNORECASE
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """One place that names a resource; None for what the place does not say."""
 
     source: str
@@ -64,7 +66,7 @@ class Mention:
     weight: float | None = None
 
 
-def mentions(meta: Json | None, prompt: str | None) -> Iterator[Mention]:
+def mentions(meta: Json | None, prompt: str | None) -> list[Mention]:
     """The mentions of resources, in the order in which sources are trusted.
 
     Sources: ``civitai_resources``; ``air`` (an AIR in ``Model`` or the prompt); ``resources``;
@@ -75,37 +77,40 @@ def mentions(meta: Json | None, prompt: str | None) -> Iterator[Mention]:
     in the prompt or the negative prompt).
     """
     given = meta or {}
+    found: list[Mention] = []
+    for key, add in _BEFORE_PROMPT:
+        if key in given:
+            add(found, given)
+    _add_airs_in_text(found, prompt)
+    for key, add in _AFTER_PROMPT:
+        if key in given:
+            add(found, given)
+    _add_tags_in_text(found, prompt)
     negative = given.get("negativePrompt")
-    return chain(
-        _civitai_resources(given),
-        _airs(given, prompt),
-        _resources(given),
-        _additional_resources(given),
-        _lists(given),
-        _model_keys(given),
-        _hashes(given),
-        _comfy(given),
-        _in_text(prompt),
-        _in_text(negative),
-    )
+    _add_tags_in_text(found, negative if isinstance(negative, str) else MetaReader(given).negative_prompt())
+    return found
 
 
 def resource_type(value: object) -> str:
     """A type as the tables spell it: the known ones unified, others in lower case, ``unknown`` without one."""
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
         return "unknown"
+    if value in _TYPES:
+        return _TYPES[value]
     lowered = storable(value).strip().lower()[:40]
-    return _TYPES.get(lowered, lowered)
+    return _TYPES.get(lowered, lowered) or "unknown"
 
 
 def file_hash(value: object) -> str | None:
     """A file hash in lower case without ``0x``; None if it is none, or the hash of an empty file."""
-    if not isinstance(value, str):
-        return None
-    lowered = value.strip().lower().removeprefix("0x")
-    if not _HASH.fullmatch(lowered) or lowered.startswith(EMPTY_FILE_HASH):
-        return None
-    return lowered
+    return _file_hash(value) if isinstance(value, str) and len(value) <= _MAX_HASH else None
+
+
+# An item names a file by its hash twice or more, and images of one model share their files.
+@lru_cache(maxsize=8192)
+def _file_hash(text: str) -> str | None:
+    lowered = text.strip().lower().removeprefix("0x")
+    return lowered if _HASH.fullmatch(lowered) and not lowered.startswith(EMPTY_FILE_HASH) else None
 
 
 def air_parts(value: object) -> tuple[str, int, int | None] | None:
@@ -114,12 +119,13 @@ def air_parts(value: object) -> tuple[str, int, int | None] | None:
     The version may contain dots, so a format written straight after it is dropped; the ids of other
     hosts than CivitAI are no ids of ours.
     """
-    match = _AIR.match(value.strip()) if isinstance(value, str) else None
+    if not isinstance(value, str) or ":" not in value:
+        return None
+    match = _AIR.match(value.strip())
     if match is None:
         return None
-    model_id = _id(match["model"])
-    version = _id(match["version"])
-    return None if model_id is None else (resource_type(match["type"]), model_id, version)
+    model_id, version_id = _id(match["model"]), _id(match["version"])
+    return None if model_id is None else (resource_type(match["type"]), model_id, version_id)
 
 
 def _id(value: object) -> int | None:
@@ -127,149 +133,212 @@ def _id(value: object) -> int | None:
 
 
 def _name(value: object) -> str | None:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value or value.isspace():
         return None
     return storable(value)[:_MAX_NAME]
 
 
-def _entries(meta: Json, key: str) -> Iterator[Json]:
-    value = meta.get(key)
-    if isinstance(value, list):
-        yield from (entry for entry in value if isinstance(entry, dict))
+def _entries(value: object) -> list[Json]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
-def _named(source: str, kind: str, value: object, raw: object, **said: Any) -> Iterator[Mention]:  # noqa: ANN401 - fields of Mention
-    """A mention by a name that may be an AIR instead."""
+def _add_named(
+    found: list[Mention],
+    source: str,
+    kind: str,
+    value: object,
+    raw: object,
+    digest: str | None = None,
+    weight: float | None = None,
+) -> None:
+    """Add a mention by a name that may be an AIR instead, unless it would name nothing."""
     air = air_parts(value)
     if air:
         air_type, model_id, version_id = air
         kind = air_type if kind == "unknown" else kind
-        yield Mention(source, kind, raw, model_id=model_id, version_id=version_id, **said)
-    else:
-        name = _name(value)
-        if name or said.get("hash"):
-            yield Mention(source, kind, raw, name=name, **said)
+        found.append(Mention(source, kind, raw, None, model_id, version_id, digest, weight))
+        return
+    name = _name(value)
+    if name or digest:
+        found.append(Mention(source, kind, raw, name, None, None, digest, weight))
 
 
-def _civitai_resources(meta: Json) -> Iterator[Mention]:
-    for entry in _entries(meta, "civitaiResources"):
-        air = air_parts(entry.get("air"))
+def _add_civitai_resources(found: list[Mention], meta: Json) -> None:
+    for entry in _entries(meta["civitaiResources"]):
         kind = resource_type(entry.get("type"))
-        if kind == "unknown" and air:
-            kind = air[0]
-        version_id = _id(entry.get("modelVersionId")) or (air[2] if air else None)
-        model_id = _id(entry.get("modelId")) or (air[1] if air else None)
+        version_id, model_id = _id(entry.get("modelVersionId")), _id(entry.get("modelId"))
+        air = air_parts(entry.get("air"))
+        if air:
+            kind = air[0] if kind == "unknown" else kind
+            model_id, version_id = model_id or air[1], version_id or air[2]
         name = _name(entry.get("modelName")) or _name(entry.get("modelVersionName"))
         if version_id or model_id or name:
             weight = real(entry.get("weight"))
-            yield Mention("civitai_resources", kind, entry, name, model_id, version_id, None, weight)
+            found.append(Mention("civitai_resources", kind, entry, name, model_id, version_id, None, weight))
 
 
-def _airs(meta: Json, prompt: str | None) -> Iterator[Mention]:
-    model = meta.get("Model")
+def _add_air_of_model(found: list[Mention], meta: Json) -> None:
+    model = meta["Model"]
     if air_parts(model):
-        yield from _named("air", "unknown", model, model)
-    if prompt and "urn:air:" in prompt:
-        for word in prompt.split("urn:air:")[1:]:
-            yield from (m for m in _named("air", "unknown", "urn:air:" + word, "urn:air:" + word[:200]) if m.model_id)
+        _add_named(found, "air", "unknown", model, model)
 
 
-def _resources(meta: Json) -> Iterator[Mention]:
-    for entry in _entries(meta, "resources"):
+def _add_airs_in_text(found: list[Mention], text: str | None) -> None:
+    if text and ":" in text and "urn:air:" in text.lower():
+        for air in _AIR_IN_TEXT.findall(text):
+            if air_parts(air):
+                _add_named(found, "air", "unknown", air, air)
+
+
+def _add_resources(found: list[Mention], meta: Json) -> None:
+    for entry in _entries(meta["resources"]):
         kind = resource_type(entry.get("type"))
         # A VAE's hash is no key to it: the server ignores such hashes, for many files share one.
-        said = {"hash": None if kind == "vae" else file_hash(entry.get("hash")), "weight": real(entry.get("weight"))}
-        yield from _named("resources", kind, entry.get("name"), entry, **said)
+        digest = None if kind == "vae" else file_hash(entry.get("hash"))
+        _add_named(found, "resources", kind, entry.get("name"), entry, digest, real(entry.get("weight")))
 
 
-def _additional_resources(meta: Json) -> Iterator[Mention]:
-    for entry in _entries(meta, "additionalResources"):
-        kind = resource_type(entry.get("type"))
-        name = entry.get("air") if air_parts(entry.get("air")) else entry.get("name")
+def _add_additional_resources(found: list[Mention], meta: Json) -> None:
+    for entry in _entries(meta["additionalResources"]):
+        air = entry.get("air")
+        name = air if air_parts(air) else entry.get("name")
         strength = real(entry.get("strength"))
         weight = real(entry.get("weight")) if strength is None else strength
-        yield from _named("additional_resources", kind, name, entry, weight=weight)
+        _add_named(found, "additional_resources", resource_type(entry.get("type")), name, entry, None, weight)
 
 
-def _lists(meta: Json) -> Iterator[Mention]:
-    for key, kind in (
-        ("models", "checkpoint"),
-        ("vaes", "vae"),
-        ("upscalers", "upscaler"),
-        ("controlNets", "controlnet"),
-    ):
-        values = meta.get(key)
+def _add_list(key: str, kind: str) -> _Add:
+    def add(found: list[Mention], meta: Json) -> None:
+        values = meta[key]
         for value in values if isinstance(values, list) else ():
-            yield from _named(key.lower(), kind, value, value)
-    for value in meta["versionIds"] if isinstance(meta.get("versionIds"), list) else ():
+            _add_named(found, key.lower(), kind, value, value)
+
+    return add
+
+
+def _add_version_ids(found: list[Mention], meta: Json) -> None:
+    values = meta["versionIds"]
+    for value in values if isinstance(values, list) else ():
         version_id = _id(value)
         if version_id:
-            yield Mention("version_ids", "unknown", value, version_id=version_id)
+            found.append(Mention("version_ids", "unknown", value, version_id=version_id))
 
 
-def _model_keys(meta: Json) -> Iterator[Mention]:
-    model, model_hash = meta.get("Model"), meta.get("Model hash")
-    if (model or model_hash) and not air_parts(model):
+def _add_model(found: list[Mention], meta: Json) -> None:
+    model, digest = meta.get("Model"), file_hash(meta.get("Model hash"))
+    if digest or not air_parts(model):
         raw = {key: meta[key] for key in ("Model", "Model hash") if key in meta}
-        yield from _named("model_keys", "checkpoint", model, raw, hash=file_hash(model_hash))
-    vae = meta.get("VAE")
+        _add_named(found, "model_keys", "checkpoint", model, raw, digest)
+
+
+def _add_model_hash(found: list[Mention], meta: Json) -> None:
+    if "Model" not in meta:
+        _add_model(found, meta)
+
+
+def _add_vae(found: list[Mention], meta: Json) -> None:
+    vae = meta["VAE"]
     if isinstance(vae, str) and vae.lower() not in ("none", "automatic"):
-        yield from _named("model_keys", "vae", vae, {"VAE": vae})
-    upscaler = meta.get("Hires upscaler")
+        _add_named(found, "model_keys", "vae", vae, {"VAE": vae})
+
+
+def _add_upscaler(found: list[Mention], meta: Json) -> None:
+    upscaler = meta["Hires upscaler"]
     # "Latent" and its kin enlarge without a file.
     if isinstance(upscaler, str) and upscaler.lower() != "none" and not upscaler.lower().startswith("latent"):
-        yield from _named("model_keys", "upscaler", upscaler, {"Hires upscaler": upscaler})
+        _add_named(found, "model_keys", "upscaler", upscaler, {"Hires upscaler": upscaler})
 
 
-def _hashes(meta: Json) -> Iterator[Mention]:
-    hashes = meta.get("hashes")
+def _add_hashes(found: list[Mention], meta: Json) -> None:
+    hashes = meta["hashes"]
     for key, value in hashes.items() if isinstance(hashes, dict) else ():
         digest = file_hash(value)
-        kind, separator, name = str(key).partition(":")
-        lowered = kind.lower()
-        if digest is None or lowered == "vae":
+        prefix, colon, name = key.partition(":")
+        prefix = prefix.lower()
+        if digest is None or prefix == "vae":
             continue
-        raw = {str(key): value}
-        if lowered == "model":
-            model = meta.get("Model")
-            yield Mention("hashes", "checkpoint", raw, None if air_parts(model) else _name(model), hash=digest)
-        elif lowered == "refiner":
-            yield Mention("hashes", "checkpoint", raw, hash=digest)
-        elif separator and lowered in _TYPES:
-            yield Mention("hashes", _TYPES[lowered], raw, _name(name), hash=digest)
+        kind = "unknown"
+        if colon and prefix in _TYPES:
+            kind = _TYPES[prefix]
+        elif prefix == "model":
+            kind, name = "checkpoint", meta.get("Model")
+        elif prefix == "refiner":
+            kind, name = "checkpoint", None
         else:
-            yield Mention("hashes", "unknown", raw, _name(str(key)), hash=digest)
-    for key, kind in (("Lora hashes", "lora"), ("TI hashes", "embedding")):
-        listed = meta.get(key)
+            name = key
+        _add_named(found, "hashes", kind, name, {key: value}, digest)
+
+
+def _add_listed_hashes(key: str, kind: str) -> _Add:
+    def add(found: list[Mention], meta: Json) -> None:
+        listed = meta[key]
         for part in listed.split(",") if isinstance(listed, str) else ():
             name, _, value = part.strip(' "').rpartition(":")
             digest = file_hash(value)
             if digest:
-                yield Mention("hashes", kind, {key: part.strip()}, _name(name.strip()), hash=digest)
+                _add_named(found, "hashes", kind, name.strip(), {key: part.strip()}, digest)
+
+    return add
 
 
-def _comfy(meta: Json) -> Iterator[Mention]:
-    graph = graph_of(meta) if "comfy" in meta else None
+def _add_files_of_graph(found: list[Mention], meta: Json) -> None:
+    graph = graph_of(meta)
     for kind, name, strength, node in loaded_files(graph) if graph else ():
         raw = {"class_type": node.kind, "inputs": node.inputs}
-        yield from _named("comfy", kind, name, raw, weight=real(strength))
+        _add_named(found, "comfy", kind, name, raw, None, real(strength))
 
 
-def _in_text(text: object) -> Iterator[Mention]:
-    if not isinstance(text, str):
+_Add = Callable[[list[Mention], Json], None]
+# Keys of metadata and what reads them, in the order of trust.
+_BEFORE_PROMPT: tuple[tuple[str, _Add], ...] = (
+    ("civitaiResources", _add_civitai_resources),
+    ("Model", _add_air_of_model),
+)
+_AFTER_PROMPT: tuple[tuple[str, _Add], ...] = (
+    ("resources", _add_resources),
+    ("additionalResources", _add_additional_resources),
+    ("models", _add_list("models", "checkpoint")),
+    ("vaes", _add_list("vaes", "vae")),
+    ("upscalers", _add_list("upscalers", "upscaler")),
+    ("controlNets", _add_list("controlNets", "controlnet")),
+    ("versionIds", _add_version_ids),
+    ("Model", _add_model),
+    ("Model hash", _add_model_hash),
+    ("VAE", _add_vae),
+    ("Hires upscaler", _add_upscaler),
+    ("hashes", _add_hashes),
+    ("Lora hashes", _add_listed_hashes("Lora hashes", "lora")),
+    ("TI hashes", _add_listed_hashes("TI hashes", "embedding")),
+    ("comfy", _add_files_of_graph),
+)
+
+
+def _add_tags_in_text(found: list[Mention], text: str | None) -> None:
+    if not text or ":" not in text:
         return
     if "<" in text:
         for tag in _PROMPT_TAG.finditer(text):
             kind = _TYPES.get(tag[1].lower())
             if kind:
-                yield Mention("prompt_tag", kind, tag[0], _name(tag[2].strip()), weight=_tag_weight(tag[3]))
-    if "embedding:" in text or "Embedding:" in text:
+                _add_tag(found, kind, *tag.group(0, 2, 3))
+    if "embedding:" in text.lower():
         for match in _PROMPT_EMBEDDING.finditer(text):
             name = match[1].rstrip(".;")
             if name:
-                yield Mention("prompt_tag", "embedding", match[0], _name(name), weight=real(match[2]))
+                found.append(Mention("prompt_tag", "embedding", match[0], _name(name), weight=real(match[2])))
 
 
+def _add_tag(found: list[Mention], kind: str, tag: str, name: str, arguments: str) -> None:
+    name = name.strip()
+    if name.lower() == "urn":
+        # An AIR in place of the name brings colons of its own.
+        name += arguments
+        air = _AIR.match(name)
+        arguments = name[air.end() :] if air else ""
+    _add_named(found, "prompt_tag", kind, name, tag, None, _tag_weight(arguments))
+
+
+@lru_cache(maxsize=1024)
 def _tag_weight(arguments: str) -> float | None:
     """The weight in a tag's ``:0.8`` or ``:unet=0.8:te=0.5``; of several the image's side goes first."""
     named: dict[str, float] = {}

@@ -10,14 +10,25 @@ Fooocus, InvokeAI; any other tool by whichever of these keys it shares.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from civitai_pipeline.prompts.comfy import graph_of, graph_prompts, graph_settings, loaded_files
-from civitai_pipeline.prompts.text import storable
-from civitai_pipeline.prompts.values import INT64_MAX, kind_of, parse_json, real, whole, words
+from civitai_pipeline.prompts.comfy import (
+    Graph,
+    graph_of,
+    graph_prompts,
+    graph_settings,
+    has_graph,
+    loaded_files,
+    may_set_clip_skip,
+)
+from civitai_pipeline.prompts.values import INT64_MAX, kind_of, parse_json, real, text_of, whole, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 # Keys in order of trust: CivitAI's spelling, A1111's, then other tools'.
 _PROMPT = ("prompt", "Prompt", "positivePrompt", "positive_prompt", "Positive prompt")
@@ -53,98 +64,78 @@ class MetaReader:
     nowhere else.
     """
 
-    __slots__ = ("_has_graph", "_meta", "_settings", "_sources")
+    __slots__ = ("_graph_read", "_meta", "_sources")
 
     def __init__(self, meta: Json) -> None:
         """Read ``meta``, unwrapped."""
         self._meta = meta
         self._sources = [meta]
         for name in _INNER:
-            inner = meta.get(name)
-            if isinstance(inner, str) and inner.lstrip().startswith("{"):
-                inner = parse_json(inner)
-            if isinstance(inner, dict):
-                self._sources.append(inner)
-        self._has_graph = "comfy" in meta or isinstance(meta.get("prompt"), dict)
-        self._settings: Json | None = None
+            if name in meta:
+                inner = meta[name]
+                if isinstance(inner, str) and inner.lstrip().startswith("{"):
+                    inner = parse_json(inner)
+                if isinstance(inner, dict):
+                    self._sources.append(inner)
+        self._graph_read: Graph | None = None
 
     def prompt(self) -> tuple[str | None, str | None]:
         """The prompt to the letter, or None with the reason why there is none, as a sentence."""
-        blank = False
-        for source in self._sources:
-            for key in _PROMPT:
-                value = source.get(key)
-                if isinstance(value, str):
-                    if value and not value.isspace():
-                        return storable(value), None
-                    blank = True
-        text = self._graph_texts()[0]
-        if text:
-            return storable(text), None
-        if blank:
+        text = self._first(_PROMPT, words)
+        if text is None:
+            text = words(graph_prompts(self._graph())[0])
+        if text is not None:
+            return text, None
+        if self._first(_PROMPT, text_of) is not None:
             return None, "The prompt is blank."
         value = self._meta.get("prompt")
         if value is not None:
             return None, f"The prompt is not text but {kind_of(value)}."
         return None, "The metadata holds no prompt."
 
+    def negative_prompt(self) -> str | None:
+        """The negative prompt to the letter, perhaps blank; None without one."""
+        text = self._first(_NEGATIVE, text_of)
+        return text if text is not None or not has_graph(self._meta) else text_of(graph_prompts(self._graph())[1])
+
     def facts(self) -> Json:
         """The columns of ``prompts`` that metadata decides, by name; None where it says nothing usable."""
-        facts: Json = {"negative_prompt": self._negative_prompt()}
-        for column, (keys, setting, read) in _FACTS.items():
-            facts[column] = self._first(keys, setting, read)
-        facts["checkpoint_name"] = self._checkpoint_name()
+        facts: Json = {column: self._first(keys, read) for column, (keys, read) in _FACTS.items()}
+        if facts["checkpoint_name"] is None and "models" in self._meta:
+            models = self._meta["models"]
+            facts["checkpoint_name"] = _first_name(models if isinstance(models, list) else ())
+        if has_graph(self._meta):
+            self._add_facts_of_graph(facts)
         facts["generator"] = generator_of(self._meta)
         return facts
 
-    def _first(self, keys: tuple[str, ...], setting: str, read: Reader) -> str | float | None:
+    def _first(self, keys: tuple[str, ...], read: Callable[[object], T | None]) -> T | None:
+        """The first usable value under ``keys``; metadata itself goes before the objects in it."""
         for source in self._sources:
             for key in keys:
-                value = source.get(key)
-                if value is not None:
-                    usable = read(value)
+                if key in source:
+                    usable = read(source[key])
                     if usable is not None:
                         return usable
-        if not self._has_graph:
-            return None
-        if self._settings is None:
-            graph = graph_of(self._meta)
-            self._settings = graph_settings(graph) if graph else {}
-        return read(self._settings.get(setting))
+        return None
 
-    def _negative_prompt(self) -> str | None:
-        for source in self._sources:
-            for key in _NEGATIVE:
-                value = source.get(key)
-                if isinstance(value, str):
-                    return storable(value)
-        text = self._graph_texts()[1]
-        return None if text is None else storable(text)
+    def _graph(self) -> Graph:
+        if self._graph_read is None:
+            self._graph_read = graph_of(self._meta) or {}
+        return self._graph_read
 
-    def _checkpoint_name(self) -> str | None:
-        for source in self._sources:
-            for key in _MODEL:
-                value = source.get(key)
-                if isinstance(value, dict):  # InvokeAI describes the model by an object
-                    value = value.get("name", value.get("model_name"))
-                name = _file_name(value)
-                if name:
-                    return name
-        models = self._meta.get("models")
-        for value in models if isinstance(models, list) else ():
-            name = _file_name(value)
-            if name:
-                return name
-        graph = graph_of(self._meta) if self._has_graph else None
-        files = loaded_files(graph) if graph else ()
-        return next((_file_name(name) for kind, name, _, _ in files if kind == "checkpoint" and _file_name(name)), None)
-
-    def _graph_texts(self) -> tuple[str | None, str | None]:
-        graph = graph_of(self._meta) if self._has_graph else None
-        return graph_prompts(graph) if graph else (None, None)
-
-
-Reader = Callable[[object], str | float | None]
+    def _add_facts_of_graph(self, facts: Json) -> None:
+        missing = [column for column in _FACTS if facts[column] is None]
+        # What ComfyUI's graph says is mostly repeated in keys, but for the clip skip, which few graphs set.
+        if not missing or (missing == ["clip_skip"] and not may_set_clip_skip(self._meta)):
+            return
+        graph = self._graph()
+        said = graph_settings(graph)
+        said["negative_prompt"] = graph_prompts(graph)[1]
+        said["checkpoint_name"] = _first_name(name for kind, name, _, _ in loaded_files(graph) if kind == "checkpoint")
+        for column in missing:
+            _, read = _FACTS[column]
+            facts[column] = read(said.get(column))
 
 
 def _steps(value: object) -> int | None:
@@ -155,21 +146,29 @@ def _seed(value: object) -> int | None:
     return whole(value, -INT64_MAX - 1, INT64_MAX)
 
 
-# Column: keys in metadata, name in ``comfy.graph_settings``, conversion.
-_FACTS: dict[str, tuple[tuple[str, ...], str, Reader]] = {
-    "steps": (_STEPS, "steps", _steps),
-    "cfg_scale": (_CFG, "cfgScale", real),
-    "sampler": (_SAMPLER, "sampler", words),
-    "scheduler": (_SCHEDULER, "scheduler", words),
-    "seed": (_SEED, "seed", _seed),
-    "clip_skip": (_CLIP_SKIP, "clipSkip", whole),
-}
-
-
-def _file_name(value: object) -> str | None:
-    """``value`` as a checkpoint's name; None for an AIR, which is an id, and resources keep that."""
+def _model(value: object) -> str | None:
+    """A checkpoint's name; None for an AIR, which is an id, and resources keep that."""
+    if isinstance(value, dict):  # InvokeAI describes the model by an object
+        value = value.get("name", value.get("model_name"))
     name = words(value)
     return None if name is None or name[:4].lower() == "urn:" else name
+
+
+def _first_name(values: Iterable[object]) -> str | None:
+    return next((name for name in map(_model, values) if name), None)
+
+
+# Column: keys in metadata, conversion.
+_FACTS: dict[str, tuple[tuple[str, ...], Callable[[object], str | float | None]]] = {
+    "negative_prompt": (_NEGATIVE, text_of),
+    "steps": (_STEPS, _steps),
+    "cfg_scale": (_CFG, real),
+    "sampler": (_SAMPLER, words),
+    "scheduler": (_SCHEDULER, words),
+    "seed": (_SEED, _seed),
+    "clip_skip": (_CLIP_SKIP, whole),
+    "checkpoint_name": (_MODEL, _model),
+}
 
 
 # A tool's name in "Version", "version", "software", "App" or "engine", lower case, to our word for it. In order: the
@@ -212,20 +211,33 @@ def generator_of(meta: Json) -> str:
     5. A key of A1111's own: ``a1111``, whose text form others copy.
     6. ``unknown``.
     """
-    for key in ("software", "App", "Version", "version", "engine"):
-        value = meta.get(key)
-        if isinstance(value, str):
-            lowered = value.lower()
-            for name, tool in _TOOL_NAMES:
-                if name in lowered:
-                    return tool
-    for key, tool in _TOOL_KEYS:
+    for key in _TOOL_NAMED_BY:
         if key in meta:
+            tool = _tool_in(meta[key])
+            if tool:
+                return tool
+    for key, tool in _TOOL_KEYS:
+        if meta.get(key) is not None:
             return tool
     version, model = meta.get("Version"), meta.get("Model")
-    is_air = isinstance(model, str) and model.lower().startswith("urn:air:")
+    is_air = isinstance(model, str) and model[:8].lower() == "urn:air:"
     if meta.get("civitaiResources") and not version and (not model or is_air):
         return "civitai"
     if isinstance(version, str) and version:
         return "forge" if version[0] in "fF" and version[1:2].isdigit() else "a1111"
     return "a1111" if any(key in meta for key in _A1111_KEYS) else "unknown"
+
+
+_TOOL_NAMED_BY = ("software", "App", "Version", "version", "engine")
+# A tool names itself at once; what is longer is no name, and need not be kept in memory.
+_MAX_TOOL_NAME = 200
+
+
+def _tool_in(value: object) -> str | None:
+    return _tool_named(value[:_MAX_TOOL_NAME]) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=1024)
+def _tool_named(text: str) -> str | None:
+    lowered = text.lower()
+    return next((tool for name, tool in _TOOL_NAMES if name in lowered), None)

@@ -11,9 +11,8 @@ without folders and file extension. Different version ids are never one resource
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -21,7 +20,7 @@ from civitai_pipeline.prompts.mentions import Json, Mention, mentions
 from civitai_pipeline.prompts.values import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 # Metadata is written by strangers. The most resources seen in one real image are dozens; a list beyond
 # this is noise or an attack on whoever spreads it into rows.
@@ -37,8 +36,7 @@ _SHORT_HASH = 10
 _FAMILY = {"lycoris": "lora", "dora": "lora"}
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """One resource of an image.
 
     Attributes:
@@ -64,24 +62,6 @@ class Resource:
     raw: Any
 
 
-class _Group:
-    """Mentions found to mean one resource; empty once merged into another."""
-
-    __slots__ = ("members", "version_id")
-
-    def __init__(self) -> None:
-        self.members: list[tuple[int, Mention]] = []
-        self.version_id: int | None = None
-
-    def accepts(self, version_id: int | None) -> bool:
-        return version_id is None or self.version_id is None or version_id == self.version_id
-
-    def absorb(self, members: Iterable[tuple[int, Mention]]) -> None:
-        for place, mention in members:
-            self.members.append((place, mention))
-            self.version_id = self.version_id or mention.version_id
-
-
 def extract_resources(meta: Json | None, prompt: str | None) -> list[Resource]:
     """The distinct resources that ``meta`` and ``prompt`` name, in the order in which they are first named.
 
@@ -89,30 +69,8 @@ def extract_resources(meta: Json | None, prompt: str | None) -> list[Resource]:
     that ``mentions.mentions`` states, that has it; only of hashes the longest is kept. At most
     ``MAX_RESOURCES`` are given. Never raises.
     """
-    groups: list[_Group] = []
-    by_key: dict[tuple[str, ...], list[_Group]] = {}
-    for place, mention in enumerate(islice(mentions(meta, prompt), _MAX_MENTIONS)):
-        target: _Group | None = None
-        for key in _keys_sought(mention):
-            for group in by_key.get(key, ()):
-                if group is target or not group.members:
-                    continue
-                if target is None:
-                    if group.accepts(mention.version_id):
-                        target = group
-                        target.absorb([(place, mention)])
-                elif target.accepts(group.version_id):
-                    target.absorb(group.members)
-                    for _, moved in group.members:
-                        _register(by_key, moved, target)
-                    group.members = []
-        if target is None:
-            target = _Group()
-            target.absorb([(place, mention)])
-            groups.append(target)
-        _register(by_key, mention, target)
-    found = sorted((sorted(group.members, key=_place) for group in groups if group.members), key=_first_place)
-    return [_merged([mention for _, mention in members]) for members in found[:MAX_RESOURCES]]
+    named = mentions(meta, prompt)[:_MAX_MENTIONS]
+    return [_merged(named, places) for places in _grouped(named)[:MAX_RESOURCES]]
 
 
 def resources_json(resources: Iterable[Resource]) -> str:
@@ -138,6 +96,8 @@ def resources_json(resources: Iterable[Resource]) -> str:
     return orjson.dumps(rows).decode()
 
 
+# Images of one model name the same files over and over; names are bounded, so this is at most some megabytes.
+@lru_cache(maxsize=8192)
 def normalised_name(name: str) -> str:
     """A resource's name for comparing: lower case, without folders and the extension of a model file."""
     base = name.replace("\\", "/").rstrip("/").rpartition("/")[2].strip().lower()
@@ -149,54 +109,80 @@ def _raw_json(raw: object) -> str:
     return text.decode() if len(text) <= MAX_RAW_BYTES else f'{{"cut_bytes":{len(text)}}}'
 
 
-def _place(member: tuple[int, Mention]) -> int:
-    return member[0]
+class _Group:
+    """Mentions found to mean one resource, by their places; empty once united with another group."""
+
+    __slots__ = ("family", "places", "united_with", "version_id")
+
+    def __init__(self, place: int, family: str, version_id: int | None) -> None:
+        self.places = [place]
+        self.family = family
+        self.version_id = version_id
+        self.united_with: _Group | None = None
 
 
-def _first_place(members: list[tuple[int, Mention]]) -> int:
-    return members[0][0]
+def _grouped(named: Sequence[Mention]) -> list[list[int]]:
+    """The places of ``named`` that mean one resource, group by group, in the order of first places.
+
+    An id, a hash or a name leads to the first group that has it. That is the one for mentions without a
+    version id; others find theirs by that id. So the work grows with the number of mentions, not its square.
+    """
+    groups: list[_Group] = []
+    by_id: dict[int | str, _Group] = {}  # version ids, and the starts of hashes
+    by_name: dict[str, dict[str, _Group]] = {}  # and family
+    for place, mention in enumerate(named):
+        kind = mention.resource_type
+        family = _FAMILY.get(kind, kind)
+        group = _Group(place, family, mention.version_id)
+        groups.append(group)
+        if mention.version_id:
+            group = _united(by_id.setdefault(mention.version_id, group), group)
+        if mention.hash:
+            group = _united(by_id.setdefault(mention.hash[:_SHORT_HASH], group), group)
+        if mention.name:
+            namesakes = by_name.setdefault(normalised_name(mention.name), {})
+            group = _united(namesakes.setdefault(family, group), group)
+            # What has no type may be of any, and anything may be what has none, until its type is found.
+            other = next(iter(namesakes.values())) if family == "unknown" else namesakes.get("unknown", group)
+            group = _united(other, group, of_one_family=True)
+    return sorted(sorted(group.places) for group in groups if group.places)
 
 
-def _keys(mention: Mention) -> list[tuple[str, ...]]:
-    keys: list[tuple[str, ...]] = []
-    if mention.version_id:
-        keys.append(("version", str(mention.version_id)))
-    if mention.hash:
-        keys.append(("hash", mention.hash[:_SHORT_HASH]))
-    if mention.name:
-        name = normalised_name(mention.name)
-        keys.append((_FAMILY.get(mention.resource_type, mention.resource_type), name))
-        keys.append(("any type", name))
-    return keys
+def _united(first: _Group, second: _Group, *, of_one_family: bool = False) -> _Group:
+    """The group of both; ``second`` alone if they are of different versions or of families that have to agree."""
+    while first.united_with is not None:
+        first = first.united_with
+    if first is second:
+        return first
+    if first.version_id and second.version_id and first.version_id != second.version_id:
+        return second
+    if of_one_family and first.family != second.family and "unknown" not in (first.family, second.family):
+        return second
+    if len(first.places) < len(second.places):
+        first, second = second, first
+    first.places += second.places
+    first.version_id = first.version_id or second.version_id
+    if first.family == "unknown":
+        first.family = second.family
+    second.places, second.united_with = [], first
+    return first
 
 
-def _keys_sought(mention: Mention) -> list[tuple[str, ...]]:
-    """The keys under which the same resource would stand: a mention without a type may be of any."""
-    keys = _keys(mention)
-    if mention.name:
-        name = normalised_name(mention.name)
-        if mention.resource_type != "unknown":
-            keys[-1] = ("unknown", name)
-    return keys
-
-
-def _register(by_key: dict[tuple[str, ...], list[_Group]], mention: Mention, group: _Group) -> None:
-    for key in _keys(mention):
-        listed = by_key.setdefault(key, [])
-        if group not in listed:
-            listed.append(group)
-
-
-def _merged(members: list[Mention]) -> Resource:
-    first = members[0]
-    return Resource(
-        resource_type=next((m.resource_type for m in members if m.resource_type != "unknown"), "unknown"),
-        name=next((m.name for m in members if m.name), None),
-        model_id=next((m.model_id for m in members if m.model_id), None),
-        version_id=next((m.version_id for m in members if m.version_id), None),
-        hash=max((m.hash for m in members if m.hash), key=len, default=None),
-        weight=next((m.weight for m in members if m.weight is not None), None),
-        source=first.source,
-        sources=tuple(dict.fromkeys(m.source for m in members)),
-        raw=first.raw,
-    )
+def _merged(named: Sequence[Mention], places: Sequence[int]) -> Resource:
+    """The resource that the mentions at ``places`` mean, the most trusted first."""
+    source, kind, raw, name, model_id, version_id, digest, weight = named[places[0]]
+    sources = [source]
+    for place in places[1:]:
+        other = named[place]
+        if other.source not in sources:
+            sources.append(other.source)
+        if kind == "unknown":
+            kind = other.resource_type
+        if other.hash and (digest is None or len(other.hash) > len(digest)):
+            digest = other.hash
+        if weight is None:
+            weight = other.weight
+        name = name or other.name
+        model_id = model_id or other.model_id
+        version_id = version_id or other.version_id
+    return Resource(kind, name, model_id, version_id, digest, weight, source, tuple(sources), raw)

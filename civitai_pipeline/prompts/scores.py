@@ -33,19 +33,20 @@ MIN_COHORT = 50
 _ALPHA_LEAST, _ALPHA_MOST = 0.1, 1e6
 
 
-def quality_score(prompt: str, reaction_count: int | None) -> int:
+def quality_score(prompt: str, reaction_count: int | None, words: int | None = None) -> int:
     """The older tool's quality score, 0 to 40, for continuity.
 
     2 points for each of "masterpiece", "best quality", "ultra-detailed", "highres", "high resolution",
     "8k" that occurs, 1 for each of "intricate", "detailed", "realistic", "sharp", "clear", 1 for every 5
     reactions up to 20, and 3 for 15 to 80 words. As there, a word counts wherever its letters stand
     ("unclear" is "clear") and once however often. The reactions are cry + laugh + like + heart; the
-    older tool read a field the API never had, so all its scores lack this part.
+    older tool read a field the API never had, so all its scores lack this part. Who has counted the
+    ``words`` of the prompt already hands them in.
     """
     lowered = prompt.lower()
-    points = 2 * sum(term in lowered for term in _TWO_POINTS) + sum(term in lowered for term in _ONE_POINT)
+    points = 2 * sum(map(lowered.__contains__, _TWO_POINTS)) + sum(map(lowered.__contains__, _ONE_POINT))
     points += min(max(reaction_count or 0, 0) // _REACTIONS_PER_POINT, _MOST_REACTION_POINTS)
-    if _WORDS_LEAST <= len(prompt.split()) <= _WORDS_MOST:
+    if _WORDS_LEAST <= (len(prompt.split()) if words is None else words) <= _WORDS_MOST:
         points += _WORDS_POINTS
     return points
 

@@ -29,29 +29,28 @@ def whole(value: object, low: int = -INT32_MAX - 1, high: int = INT32_MAX) -> in
     A string of digits counts, and so does a float without a fraction (``7.0``): older rows hold both.
     A boolean is no number.
     """
-    if isinstance(value, str):
-        value = value.strip()
-        value = int(value) if _INTEGER.fullmatch(value) else real(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
+    if type(value) is not int:  # most numbers are; a boolean is not of this type
+        if isinstance(value, str):
+            text = value.strip()
+            value = int(text) if _INTEGER.fullmatch(text) else real(text)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if type(value) is not int:
+            return None
     return value if low <= value <= high else None
 
 
 def real(value: object) -> float | None:
     """``value`` as a finite float; None if it is no number. A numeric string is one, a boolean is not."""
     if isinstance(value, str):
-        value = value.strip()
-        if not _NUMBER.fullmatch(value):
+        text = value.strip()
+        value = float(text) if _NUMBER.fullmatch(text) else None
+    elif type(value) is int:
+        try:
+            value = float(value)
+        except OverflowError:  # beyond the largest float
             return None
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond the largest float
-        return None
-    return number if math.isfinite(number) else None
+    return value if type(value) is float and math.isfinite(value) else None
 
 
 def words(value: object) -> str | None:
@@ -59,6 +58,11 @@ def words(value: object) -> str | None:
     if not isinstance(value, str) or not value or value.isspace():
         return None
     return storable(value)
+
+
+def text_of(value: object) -> str | None:
+    """``value`` as stored text, blank or not; None if it is not text."""
+    return storable(value) if isinstance(value, str) else None
 
 
 def moment(value: object) -> datetime | None:

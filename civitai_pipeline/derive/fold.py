@@ -43,7 +43,7 @@ _SEEN_SCHEMA = pa.schema(
 )
 _PLACE = list(_SEEN_SCHEMA)[-2:]
 # What the columns that depend on a version's other rows are made from.
-KEYS = ("image_id", "created_at", "reaction_count", "prompt_hash")
+KEYS = ("image_id", "created_at", "reaction_count", "prompt_hash", "prompt_signature")
 _BROUGHT_SCHEMA = pa.schema([*(CONTENT_SCHEMA.field(name) for name in KEYS), *_PLACE])
 # What tells one refused item from another, and where it belongs.
 _REFUSED_KEYS = ("image_id", "page", "position")

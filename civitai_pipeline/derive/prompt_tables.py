@@ -26,6 +26,7 @@ from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.pages import PageId
 from civitai_pipeline.lake.tables import DamagedTableError, PinnedTable, Provenance, TableFile
+from civitai_pipeline.prompts.near_duplicates import NO_GROUP, SIGNATURE_VERSION, SLOTS, near_duplicate_groups
 from civitai_pipeline.prompts.scores import engagement
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Raised whenever the same pages would give other rows; tables of another version are then made anew.
-CODE_VERSION = "1"
+CODE_VERSION = f"2/{SIGNATURE_VERSION}"
 
 STEP_TABLES = (schemas.PROMPTS, schemas.REJECTED_IMAGES, schemas.LANDED_PAGES)
 
@@ -231,6 +232,7 @@ def _merged_prompts(connection: duckdb.DuckDBPyConnection, start: _Start, fold: 
     merged = connection.sql(_IMAGES).to_arrow_table()
     scores = engagement(merged.column("reaction_count").to_pylist(), merged.column("created_at").to_pylist())
     merged = merged.append_column("engagement", pa.array(scores, type=schemas.DOUBLE))
+    merged = merged.append_column("near_duplicate_group", _groups(merged)).drop_columns(["prompt_signature"])
     connection.register("accepted", merged.select(["image_id"]))
     earlier = start.prompts.batches() if start.prompts else ()
     done, own = 0, [name for name in merged.column_names if name not in fold.content.schema.names]
@@ -252,22 +254,28 @@ WITH latest AS (
 ), current AS (
     SELECT image_id, brought.* EXCLUDE (image_id) FROM latest JOIN brought USING (image_id, slab, row)
     UNION ALL BY NAME
-    SELECT image_id, created_at, reaction_count, prompt_hash, 0 AS slab, number AS row
+    SELECT image_id, created_at, reaction_count, prompt_hash, prompt_signature, 0 AS slab, number AS row
     FROM keys ANTI JOIN latest USING (image_id)
 )
-SELECT image_id, current.slab, current.row, current.created_at, current.reaction_count,
+SELECT image_id, current.slab, current.row, current.created_at, current.reaction_count, current.prompt_signature,
        coalesce(keys.first_seen_at, seen.first_seen_at) AS first_seen_at,
        coalesce(keys.first_page, seen.first_page) AS first_page,
        coalesce(seen.last_seen_at, keys.last_seen_at) AS last_seen_at,
        coalesce(seen.last_page, keys.last_page) AS last_page,
        coalesce(seen.prompt_withdrawn_at, CASE WHEN current.slab = 0 THEN keys.prompt_withdrawn_at END)
            AS prompt_withdrawn_at,
-       nullif(min(image_id) OVER same, image_id) AS duplicate_of,
-       CASE WHEN count(*) OVER same > 1 THEN min(image_id) OVER same END AS near_duplicate_group
+       nullif(min(image_id) OVER same, image_id) AS duplicate_of
 FROM current LEFT JOIN seen USING (image_id) LEFT JOIN keys USING (image_id)
 WINDOW same AS (PARTITION BY current.prompt_hash)
 ORDER BY image_id
 """
+
+
+def _groups(merged: pa.Table) -> pa.Array:
+    ids = np.asarray(merged.column("image_id"))
+    signatures = b"".join(merged.column("prompt_signature").to_pylist())
+    groups = near_duplicate_groups(ids, np.frombuffer(signatures, dtype=np.uint8).reshape(len(ids), SLOTS))
+    return pa.array(groups, mask=groups == NO_GROUP)
 
 
 def _merged_rejected(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.Table]:

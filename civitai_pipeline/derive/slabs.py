@@ -26,9 +26,10 @@ from civitai_pipeline.derive.holdings import Sighting
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.prompts.items import read_item
+from civitai_pipeline.prompts.near_duplicates import SLOTS, signatures
 from civitai_pipeline.prompts.resources import extract_resources, resources_json
 from civitai_pipeline.prompts.scores import quality_score
-from civitai_pipeline.prompts.text import prompt_counts, prompt_hash
+from civitai_pipeline.prompts.text import hash_of_normal_form, normalise_prompt, prompt_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ LEAST_PAGES_FOR_PROCESSES = 100
 # What the processes read passes through the one that folds, which keeps up with about this many.
 _MOST_PROCESSES = 4
 
-# Columns of prompts that an item alone decides.
+# Columns of prompts that an item alone decides: ours, and what it states.
 _COMPUTED = (
     "image_id", "model_version_id", "prompt", "prompt_hash", "prompt_length", "tag_count", "word_count",
     "quality_score", "fingerprint", "resources",
@@ -57,7 +58,10 @@ _STATED = (
     "reaction_count", "steps", "cfg_scale", "sampler", "scheduler", "seed", "clip_skip", "checkpoint_name", "generator",
 )  # fmt: skip
 _stated = itemgetter(*_STATED)
-CONTENT_SCHEMA = pa.schema([pa.field(name, schemas.PROMPTS.column(name).type) for name in (*_COMPUTED, *_STATED)])
+_SIGNATURE = "prompt_signature"
+CONTENT_SCHEMA = pa.schema(
+    [pa.field(name, schemas.PROMPTS.column(name).type) for name in (*_COMPUTED, *_STATED, _SIGNATURE)]
+)
 
 
 @dataclass(frozen=True)
@@ -155,17 +159,17 @@ def read_slab(lake: Lake, version: int, places: Sequence[PageId]) -> Slab:
     """
     ledger = Ledger(lake, version)
     rows: list[tuple[Any, ...]] = []
+    forms: list[str] = []
     with _without_collector():
-        pages = [_read_page(ledger, place, rows) for place in places]
-        columns = zip(*rows, strict=True) if rows else ([] for _ in CONTENT_SCHEMA)
-        content = pa.table(
-            [pa.array(values, field.type) for values, field in zip(columns, CONTENT_SCHEMA, strict=True)],
-            schema=CONTENT_SCHEMA,
-        )
-    return Slab(pages, content)
+        pages = [_read_page(ledger, place, rows, forms) for place in places]
+        fields = list(CONTENT_SCHEMA)[:-1]
+        columns = zip(*rows, strict=True) if rows else ([] for _ in fields)
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, fields, strict=True)]
+    signed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(SLOTS), len(forms), [None, pa.py_buffer(signatures(forms))])
+    return Slab(pages, pa.table([*arrays, signed], schema=CONTENT_SCHEMA))
 
 
-def _read_page(ledger: Ledger, place: PageId, rows: list[tuple[Any, ...]]) -> PageReading:
+def _read_page(ledger: Ledger, place: PageId, rows: list[tuple[Any, ...]], forms: list[str]) -> PageReading:
     page = ledger.read(place)
     reading = PageReading(replace(page, items=[]), [], [], {})
     for position, item in enumerate(ledger.items(page)):
@@ -174,14 +178,15 @@ def _read_page(ledger: Ledger, place: PageId, rows: list[tuple[Any, ...]]) -> Pa
         reading.sightings.append(sighting)
         if sighting.is_acceptable:
             reading.rows.append(len(rows))
-            rows.append(_row(read, ledger.version))
+            forms.append(normalise_prompt(read.prompt or ""))
+            rows.append(_row(read, ledger.version, forms[-1]))
         else:
             reading.rows.append(None)
             reading.refused[position] = jsontext.dumps(item).decode()
     return reading
 
 
-def _row(reading: Reading, version: int) -> tuple[Any, ...]:
+def _row(reading: Reading, version: int, normal_form: str) -> tuple[Any, ...]:
     prompt = reading.prompt
     assert prompt is not None  # noqa: S101 - what acceptable means
     counts = prompt_counts(prompt)
@@ -189,7 +194,7 @@ def _row(reading: Reading, version: int) -> tuple[Any, ...]:
         reading.image_id,
         version,
         prompt,
-        prompt_hash(prompt),
+        hash_of_normal_form(normal_form),
         counts.length,
         counts.tags,
         counts.words,

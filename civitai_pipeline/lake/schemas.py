@@ -18,6 +18,7 @@ BOOLEAN = pa.bool_()
 VARCHAR = pa.string()
 VARCHAR_LIST = pa.list_(pa.string())
 TIMESTAMPTZ = pa.timestamp("us", tz="UTC")
+SIGNATURE = pa.binary(64)
 
 SQL_NAMES: dict[pa.DataType, str] = {
     BIGINT: "BIGINT",
@@ -27,6 +28,7 @@ SQL_NAMES: dict[pa.DataType, str] = {
     VARCHAR: "VARCHAR",
     VARCHAR_LIST: "VARCHAR[]",
     TIMESTAMPTZ: "TIMESTAMPTZ",
+    SIGNATURE: "BLOB",
 }
 
 
@@ -127,7 +129,8 @@ PROMPTS = Table(
         Column(
             "near_duplicate_group",
             BIGINT,
-            "Smallest image id among the images whose prompts are near duplicates; null for a prompt of its own",
+            "The image its prompt is a near duplicate of, or itself where it is that image: the smallest id of the "
+            "group; null for a prompt of its own",
         ),
         Column("base_model", VARCHAR, "The base model the API names for the image"),
         Column("browsing_level", INTEGER, "Maturity bit: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX"),
@@ -170,6 +173,12 @@ PROMPTS = Table(
             "resources",
             VARCHAR,
             "The resources the item names, as a JSON list; prompt_resources spreads it into rows",
+            required=True,
+        ),
+        Column(
+            "prompt_signature",
+            SIGNATURE,
+            "MinHash signature of the normalised prompt: one byte for each of 64 slots",
             required=True,
         ),
     ),

@@ -58,7 +58,12 @@ def prompt_counts(prompt: str) -> PromptCounts:
 
 def prompt_hash(prompt: str) -> str:
     """Hash of the normalised prompt: 128 bits of BLAKE2b, as 32 hexadecimal digits."""
-    return blake2b(normalise_prompt(storable(prompt)).encode(), digest_size=16).hexdigest()
+    return hash_of_normal_form(normalise_prompt(storable(prompt)))
+
+
+def hash_of_normal_form(normal_form: str) -> str:
+    """``prompt_hash`` of a prompt that :func:`normalise_prompt` has seen already."""
+    return blake2b(normal_form.encode(), digest_size=16).hexdigest()
 
 
 def normalise_prompt(prompt: str) -> str:

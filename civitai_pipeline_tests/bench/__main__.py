@@ -97,7 +97,16 @@ def main() -> None:
 def _print_steps(console: Console, title: str, one: dict[str, Cost], other: dict[str, Cost]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("step")
-    for heading in ("seconds", "CPU s", "peak MB", "rows", "seconds, second", "CPU s, second", "peak MB, second", "ratio"):
+    for heading in (
+        "seconds",
+        "CPU s",
+        "peak MB",
+        "rows",
+        "seconds, second",
+        "CPU s, second",
+        "peak MB, second",
+        "ratio",
+    ):
         table.add_column(heading, justify="right")
     for step, cost in one.items():
         table.add_row(step, *_cells(cost), *_cells(other[step])[:3], _ratio(other[step].elapsed_s, cost.elapsed_s))

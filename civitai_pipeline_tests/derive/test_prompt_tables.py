@@ -51,7 +51,7 @@ def test_a_row_says_what_its_item_says_and_where_it_was_seen(pages: Pages) -> No
         ),
         metadata={"nextCursor": "1|2"},
     )
-    pages.land(image(8))
+    pages.land(image(8, "a dog asleep"))
     built = pages.build()
     found = row(built.prompts, 7)
     expected = {
@@ -153,7 +153,7 @@ def test_the_first_of_equal_prompts_is_the_one_with_the_smallest_id(pages: Pages
     told = {
         entry["image_id"]: (entry["duplicate_of"], entry["near_duplicate_group"]) for entry in built.prompts.to_pylist()
     }
-    assert told == {2: (None, None), 3: (None, 3), 5: (3, 3), 7: (None, None), 9: (3, 3)}
+    assert told == {2: (None, None), 3: (None, 3), 5: (3, 3), 7: (None, 3), 9: (3, 3)}
     pages.land(image(3, "something else"))
     built = pages.bring_up()
     assert (row(built.prompts, 3)["near_duplicate_group"], row(built.prompts, 5)["duplicate_of"]) == (None, None)

@@ -162,11 +162,28 @@ as `url` or `username`, do not count as news; they are taken over when something
 5. The parts between commas are trimmed, and empty ones dropped. Their order is kept.
 
 `duplicate_of` is the image with the smallest id among those of the version with the same `prompt_hash`; null on that
-image itself. `near_duplicate_group` is the same smallest id on every image of such a group, the first included, and
-null for a prompt that occurs once. Prompts that are alike without being equal after normalisation are not grouped yet.
+image itself.
 
 `prompt`, `negative_prompt` and their lengths are not normalised: text is kept to the letter, except that a lone
 surrogate, which no file can hold, becomes U+FFFD. Lengths count characters.
+
+### `near_duplicate_group`, and which prompts are nearly equal
+
+Two prompts are compared by their words and pairs of neighbouring words, after normalisation, as sets: the pairs do
+not reach over a comma, parts that are mere praise (`masterpiece`, `best quality`, `score_9` and the like) are left
+out where anything else is left, and scripts without spaces count by character. Their similarity is what is in both
+sets over what is in either. It is estimated with MinHash signatures, with a standard error of 0.04 to 0.06.
+
+The images of a version are taken in the order of their ids. Each joins the earlier leader its prompt is most like, if
+it is as alike as 0.7, or becomes a leader itself. A group is a leader with those that joined it.
+`near_duplicate_group` is the leader's id, the smallest of the group, on every image of it, the leader included; null
+for a prompt of its own. Equal prompts are always in one group. Every member is like the leader, but two members may
+be less alike, and a prompt may be like a member of a group it is not in: a prompt varied step by step falls into
+several groups. Images with larger ids do not change the groups of those held, except that one alone may become a
+leader; images with smaller ids may.
+
+In `near_duplicate_groups`, an empty `username` or `unknown`, which the API writes for accounts that are gone, is no
+author.
 
 ### `quality_score`
 

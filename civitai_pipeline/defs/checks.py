@@ -155,6 +155,30 @@ def categories_are_well_formed(prompt_categories: pa.Table, prompts: pa.Table) -
     return _finding(faults, {"rows": len(prompt_categories), "primary": len(primary), "outside": outside})
 
 
+@dg.asset_check(
+    asset="near_duplicate_groups",
+    blocking=True,
+    partitions_def=model_version,
+    additional_ins={"prompts": dg.AssetIn(key="prompts")},
+)
+def groups_are_those_of_prompts(near_duplicate_groups: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+    """Each group of the prompts table is there, with all its images, and is named after one of them."""
+    column = prompts.column("near_duplicate_group")
+    grouped = len(column) - column.null_count
+    groups = near_duplicate_groups.column("near_duplicate_group")
+    images = pc.sum(near_duplicate_groups.column("images")).as_py() or 0
+    named = pc.sum(pc.is_in(groups, value_set=prompts.column("image_id").combine_chunks())).as_py() or 0
+    single = pc.sum(pc.less(near_duplicate_groups.column("images"), 2)).as_py() or 0
+    faults = []
+    if images != grouped:
+        faults.append(f"the groups hold {images} images, not the {grouped} that are in one")
+    if named != len(groups):
+        faults.append(f"{len(groups) - named} groups are named after no image")
+    if single:
+        faults.append(f"{single} groups hold a single image")
+    return _finding(faults, {"groups": len(groups), "images": images})
+
+
 def _schema_check(table: Table) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         name="schema_matches",
@@ -178,5 +202,6 @@ CHECKS = [
     resources_belong_to_prompts,
     categories_belong_to_prompts,
     categories_are_well_formed,
+    groups_are_those_of_prompts,
     *(_schema_check(table) for table in schemas.TABLES),
 ]

@@ -250,6 +250,25 @@ PROMPT_CATEGORIES = Table(
     ),
 )
 
+NEAR_DUPLICATE_GROUPS = Table(
+    "near_duplicate_groups",
+    "One row per group of two or more images whose prompts are equal or near duplicates.",
+    ("near_duplicate_group",),
+    (
+        Column("near_duplicate_group", BIGINT, "The group, by the smallest image id in it", required=True),
+        _VERSION_ID,
+        Column("images", INTEGER, "Images in the group", required=True),
+        Column("distinct_prompts", INTEGER, "Different prompts among them, by prompt_hash", required=True),
+        Column("authors", INTEGER, "Different authors among those that are named", required=True),
+        Column("images_with_author", INTEGER, "Images whose author is named", required=True),
+        Column(
+            "top_author_share",
+            DOUBLE,
+            "Share, 0 to 1, that the author with the most images has in images_with_author; null if nobody is named",
+        ),
+    ),
+)
+
 LANDED_PAGES = Table(
     "landed_pages",
     "One row per landed page: the ledger as a table, with what became of each page's items.",
@@ -288,4 +307,5 @@ TABLES: tuple[Table, ...] = (
     REJECTED_IMAGES,
     PROMPT_RESOURCES,
     PROMPT_CATEGORIES,
+    NEAR_DUPLICATE_GROUPS,
 )

@@ -32,7 +32,7 @@ SLOTS = 64
 SIGNATURE_VERSION = f"1.{RMinHash.ALGORITHM_VERSION}"
 _SEED = 20_260_101
 
-# Prompts as alike as this are near duplicates: one part in six replaced, or three added to ten.
+# Prompts as alike as this are near duplicates: one part in six replaced, or four added to ten.
 THRESHOLD = 0.7
 NO_GROUP = 0
 

@@ -81,7 +81,7 @@ def test_every_check_is_evaluated_for_the_partition_and_passes(instance: dg.Dags
     assert {e.partition for e in evaluations} == {str(VERSION)}
     passed = checks_of(result)
     assert all(passed.values()), passed
-    assert len(passed) == 8 + len(schemas.TABLES)
+    assert len(passed) == 9 + len(schemas.TABLES)
 
 
 def test_the_summary_stands_on_the_materialization_and_adds_up(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:
@@ -165,7 +165,13 @@ def test_rebuilding_makes_the_same_tables_without_asking_the_api(
 ) -> None:
     run(instance, page_size=20)
     lake = Lake.at(environment["CIVITAI_LAKE"])
-    built = (schemas.PROMPTS, schemas.REJECTED_IMAGES, schemas.PROMPT_RESOURCES, schemas.PROMPT_CATEGORIES)
+    built = (
+        schemas.PROMPTS,
+        schemas.REJECTED_IMAGES,
+        schemas.PROMPT_RESOURCES,
+        schemas.PROMPT_CATEGORIES,
+        schemas.NEAR_DUPLICATE_GROUPS,
+    )
     before = [tables.read_table(lake, table, VERSION) for table in built]
     for table in built[1:]:
         lake.table(table, VERSION).unlink()
@@ -200,23 +206,31 @@ def test_a_summary_survives_its_way_through_metadata() -> None:
     assert summary_from_metadata(summary_metadata(summary)) == summary
 
 
-def test_a_wrong_table_is_caught_before_it_spreads(instance: dg.DagsterInstance, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("table", "check"),
+    [
+        (schemas.PROMPTS, "prompts_are_images_of_the_version"),
+        (schemas.NEAR_DUPLICATE_GROUPS, "groups_are_those_of_prompts"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_a_wrong_table_is_caught_before_it_spreads(
+    instance: dg.DagsterInstance, environment: dict[str, str], table: schemas.Table, check: str
+) -> None:
     run(instance)
     lake = Lake.at(environment["CIVITAI_LAKE"])
-    prompts = tables.read_table(lake, schemas.PROMPTS, VERSION)
-    tables.write_table(lake, schemas.PROMPTS, VERSION, pa.concat_tables([prompts, prompts.slice(0, 1)]))
-    job = build_defs().resolve_implicit_job_def_def_for_assets([dg.AssetKey("prompt_resources")])
-    assert job is not None
+    rows = tables.read_table(lake, table, VERSION)
+    tables.write_table(lake, table, VERSION, pa.concat_tables([rows, rows.slice(0, 1)]))
     checks = (
         build_defs()
         .resolve_job_def("collect")
         .get_subset(
-            asset_check_selection={dg.AssetCheckKey(dg.AssetKey("prompts"), "prompts_are_images_of_the_version")},
+            asset_check_selection={dg.AssetCheckKey(dg.AssetKey(table.name), check)},
             asset_selection=set(),
         )
     )
     result = checks.execute_in_process(instance=instance, partition_key=str(VERSION), raise_on_error=False)
-    assert checks_of(result) == {"prompts.prompts_are_images_of_the_version": False}
+    assert checks_of(result) == {f"{table.name}.{check}": False}
 
 
 def test_registering_a_model_makes_partitions_of_its_versions(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:

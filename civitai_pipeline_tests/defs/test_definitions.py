@@ -21,6 +21,7 @@ EDGES: Mapping[str, set[str]] = {
     "landed_pages": {"image_pages"},
     "prompt_resources": {"prompts"},
     "prompt_categories": {"prompts"},
+    "near_duplicate_groups": {"prompts"},
     "version_report": {
         "model_version_info",
         "prompts",
@@ -37,6 +38,7 @@ EDGES: Mapping[str, set[str]] = {
         "landed_pages",
         "prompt_resources",
         "prompt_categories",
+        "near_duplicate_groups",
     },
 }
 

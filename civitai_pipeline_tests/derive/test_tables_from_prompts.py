@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from civitai_pipeline.derive.near_duplicate_groups import build_near_duplicate_groups
 from civitai_pipeline.derive.prompt_categories import build_categories
 from civitai_pipeline.derive.prompt_resources import build_resources
 from civitai_pipeline.lake import schemas
@@ -17,9 +19,6 @@ from civitai_pipeline.prompts.categories import Categorizer, CategoryMatch
 from civitai_pipeline.prompts.taxonomy import load_taxonomy
 
 from .landing import VERSION, Pages, column, image
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 TAXONOMY = load_taxonomy()
 CATEGORIZER = Categorizer(TAXONOMY)
@@ -47,9 +46,42 @@ def test_no_prompts_make_empty_tables_of_the_declared_schema(pages: Pages) -> No
     for table, made in (
         (schemas.PROMPT_RESOURCES, build_resources(prompts)),
         (schemas.PROMPT_CATEGORIES, build_categories(prompts, None, Counting())),
+        (schemas.NEAR_DUPLICATE_GROUPS, build_near_duplicate_groups(prompts)),
     ):
         assert len(made) == 0
         assert made.schema.equals(table.arrow_schema)
+
+
+def grouped(pages: Pages, groups: dict[int, int | None], *items: dict[str, Any]) -> pa.Table:
+    """The prompts table of items, with the groups given."""
+    pages.land(*items)
+    prompts = pages.build().prompts
+    values = pa.array([groups.get(image_id) for image_id in column(prompts, "image_id")], type=schemas.BIGINT)
+    return prompts.set_column(prompts.column_names.index("near_duplicate_group"), "near_duplicate_group", values)
+
+
+def test_groups_count_images_prompts_and_authors(pages: Pages) -> None:
+    prompts = grouped(
+        pages,
+        {1: 1, 2: 1, 3: 1, 4: 1, 5: 5, 6: 5, 8: 8, 9: 8},
+        image(1, "a red kite", username="ann"),
+        image(2, "a red kite", username="ann"),
+        image(3, "a blue kite", username="ben"),
+        image(4, "a (red) kite", username=" "),
+        image(5, "dunes", username="unknown"),
+        image(6, "dunes"),
+        image(7, "alone", username="ann"),
+        image(8, "sea", username="eve"),
+        image(9, "the sea", username="eve"),
+    )
+    made = build_near_duplicate_groups(prompts)
+    assert schema_faults(schemas.NEAR_DUPLICATE_GROUPS, made) == []
+    assert [tuple(entry.values()) for entry in made.to_pylist()] == [
+        (1, VERSION, 4, 2, 2, 3, 2 / 3),
+        (5, VERSION, 2, 1, 0, 0, None),
+        (8, VERSION, 2, 2, 1, 2, 1.0),
+    ]
+    assert Provenance.of(made.schema) == Provenance("1", {1: 1})
 
 
 def test_each_resource_of_a_prompt_is_a_row_in_its_order(pages: Pages) -> None:
@@ -205,6 +237,7 @@ def test_no_item_whatsoever_keeps_a_table_from_being_made(
         (schemas.LANDED_PAGES, built.landed_pages),
         (schemas.PROMPT_RESOURCES, resources),
         (schemas.PROMPT_CATEGORIES, categories),
+        (schemas.NEAR_DUPLICATE_GROUPS, build_near_duplicate_groups(built.prompts)),
     ):
         assert schema_faults(table, made) == []
     assert set(column(categories, "image_id")) == set(column(built.prompts, "image_id"))

@@ -182,12 +182,44 @@ def test_repetition_counts_the_first_standing_image_as_new() -> None:
         prompt(4, "a dog", near_duplicate_group=4),
         prompt(5, "the dog", near_duplicate_group=4),
     ]
-    found = Page(version_page(tables(rows))).tables["Images by repetition"][1:]
-    assert found == [
+    page = Page(version_page(tables(rows)))
+    assert page.tables["Images by repetition"][1:] == [
         ["first of its kind", "2", "50.0 %"],
         ["near repeat", "1", "25.0 %"],
         ["exact repeat", "1", "25.0 %"],
     ]
+    assert "That leaves 3 prompts that differ, 2 counting near repeats once." in page.text
+
+
+def test_the_prompts_varied_most_are_shown_with_their_authors() -> None:
+    rows = [
+        prompt(
+            1, "a cat", near_duplicate_group=1, username="ann", prompt_withdrawn_at=datetime(2026, 4, 1, tzinfo=UTC)
+        ),
+        prompt(2, "the cat", near_duplicate_group=1, username="ann"),
+        prompt(3, "cat", near_duplicate_group=1, username="ann"),
+        prompt(4, "cat", near_duplicate_group=1, username="ben"),
+        prompt(5, "dog", near_duplicate_group=5, username="ann"),
+        prompt(6, "dog", near_duplicate_group=5, username="ann"),
+        prompt(7, "a bee", near_duplicate_group=7, username="unknown"),
+        prompt(8, "the bee", near_duplicate_group=7, username=None),
+        prompt(9, "alone", username="ann"),
+        prompt(10, "alone too", username="ann"),
+    ]
+    page = Page(version_page(tables(rows)))
+    assert page.tables["Which prompts are varied most?"][1:] == [
+        ["the cat", "3", "2", "2", "66.7 %"],
+        ["a bee", "2", "2", "0", "—"],
+    ]
+    assert "2 groups of near repeats with several prompts, 5 images in all." in page.text
+    assert "These are few" in page.text
+
+
+def test_no_table_of_varied_prompts_where_none_is_varied() -> None:
+    page = Page(
+        version_page(tables([prompt(1, "cat", near_duplicate_group=1), prompt(2, "cat", near_duplicate_group=1)]))
+    )
+    assert "Which prompts are varied most?" not in page.tables
 
 
 def test_weeks_without_images_are_shown() -> None:

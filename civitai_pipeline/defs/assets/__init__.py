@@ -5,7 +5,12 @@
 
 from civitai_pipeline.defs.assets.collection import image_pages, model_version_info
 from civitai_pipeline.defs.assets.publication import collection_report, prompt_database, version_report
-from civitai_pipeline.defs.assets.tables import prompt_categories, prompt_resources, prompt_tables
+from civitai_pipeline.defs.assets.tables import (
+    near_duplicate_groups,
+    prompt_categories,
+    prompt_resources,
+    prompt_tables,
+)
 
 ASSETS = [
     model_version_info,
@@ -13,6 +18,7 @@ ASSETS = [
     prompt_tables,
     prompt_resources,
     prompt_categories,
+    near_duplicate_groups,
     version_report,
     prompt_database,
     collection_report,

@@ -8,6 +8,8 @@ from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.assets.common import TABLES, table_asset, table_out
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import LakeStore
+from civitai_pipeline.derive.near_duplicate_groups import CODE_VERSION as GROUPS_CODE_VERSION
+from civitai_pipeline.derive.near_duplicate_groups import build_near_duplicate_groups
 from civitai_pipeline.derive.prompt_categories import CODE_VERSION as CATEGORIES_CODE_VERSION
 from civitai_pipeline.derive.prompt_categories import build_categories
 from civitai_pipeline.derive.prompt_resources import CODE_VERSION as RESOURCES_CODE_VERSION
@@ -61,3 +63,9 @@ def prompt_categories(context: dg.AssetExecutionContext, prompts: pa.Table, stor
     """Categorizes the prompts not categorized yet by this taxonomy."""
     earlier = tables.read_earlier(store.lake(), schemas.PROMPT_CATEGORIES, version_of(context.partition_key))
     return build_categories(prompts, earlier, Categorizer(load_taxonomy()))
+
+
+@table_asset(schemas.NEAR_DUPLICATE_GROUPS, group=TABLES, code_version=GROUPS_CODE_VERSION)
+def near_duplicate_groups(prompts: pa.Table) -> pa.Table:
+    """Counts the images, prompts and authors of each group of near duplicates."""
+    return build_near_duplicate_groups(prompts)

@@ -154,10 +154,11 @@ as `url` or `username`, do not count as news; they are taken over when something
 
 `prompt_hash` is 128 bits of BLAKE2b, in hexadecimal, over the normalised prompt. A prompt is normalised in this order:
 
-1. Unicode NFKC, and lower case.
+1. Unicode NFKC, and lower case, until neither changes anything.
 2. Tags such as `<lora:name:0.8>` are removed, nested ones too.
 3. Emphasis brackets `()`, `[]` and `{}` are removed, with a weight such as `:1.2` before a closing one. A bracket
-   behind a backslash is text and stays; a backslash before anything else is dropped.
+   behind a backslash is text and stays; a backslash before anything else is dropped. Steps 1 and 2 are then repeated,
+   for brackets may have stood inside a tag or a character.
 4. White space is folded to one space.
 5. The parts between commas are trimmed, and empty ones dropped. Their order is kept.
 
@@ -232,12 +233,29 @@ first in the order above. A prompt without any match has one row: `uncategorized
 
 ### `source` and `sources`
 
-Where a resource is named, most trusted first: `civitai_resources`, `air`, `resources`, `additional_resources`,
-`models`, `vaes`, `upscalers`, `controlnets`, `version_ids`, `model_keys`, `hashes`, `comfy`, `prompt_tag`. Two mentions
-are one resource if they share the version id, the first ten digits of the file hash, or type and name (names are
-compared in lower case, without folders and the extension of a model file); two version ids never are. Each column is
-taken from the most trusted mention that has it; of hashes, the longest. `raw` beyond 10,000 bytes is cut out and reads
-`{"cut_bytes": n}`.
+Where a resource is named, most trusted first:
+
+| source | where |
+| --- | --- |
+| `civitai_resources` | `civitaiResources` |
+| `air` | an AIR (`urn:air:…`) in `Model` or in the prompt |
+| `resources`, `additional_resources` | `resources`, `additionalResources` |
+| `models`, `vaes`, `upscalers`, `controlnets` | the lists `models`, `vaes`, `upscalers`, `controlNets` |
+| `version_ids` | `versionIds` |
+| `model_keys` | `Model` with `Model hash`, `VAE`, `Hires upscaler` |
+| `hashes` | `hashes`, `Lora hashes`, `TI hashes` |
+| `comfy` | the files that the ComfyUI graph loads |
+| `prompt_tag` | `<lora:name:0.8>` and the like, and `embedding:name`, in the prompt or the negative prompt |
+
+Two mentions are one resource if they share the version id, the first ten digits of the file hash, or type and name.
+Names are compared in lower case, without folders and the extension of a model file; LoRA, LyCORIS and DoRA count as one
+type, and a mention without a type may be of any. Two version ids are never one resource. The hash of a VAE and that of
+an empty file are ignored.
+
+Each column is taken from the most trusted mention that has it; of hashes, the longest. `weight` too is the first that
+is given: a tag's `:0.8`, or its `unet=` before its `te=`; a graph's `strength_model`; `weight` or `strength` of an
+entry. It is null where no source gives one, and never filled in. `raw` is what the first source says; beyond 10,000
+bytes it is cut out and reads `{"cut_bytes": n}`. An image has at most 500 resources.
 
 ### `first_page`, `last_page`, `page`, `confirms`
 

@@ -149,7 +149,7 @@ PROMPTS = Table(
         Column("cfg_scale", DOUBLE, "Guidance scale"),
         Column("sampler", VARCHAR, "Sampler, as the metadata spells it"),
         Column("scheduler", VARCHAR, "Noise schedule, as the metadata spells it"),
-        Column("seed", BIGINT, "Seed; null where it does not fit 64 bits"),
+        Column("seed", BIGINT, "Seed; null where it does not fit 64 bits with a sign"),
         Column("clip_skip", INTEGER, "CLIP layers skipped"),
         Column("checkpoint_name", VARCHAR, "The checkpoint's name in the metadata"),
         Column("generator", VARCHAR, "The tool: a1111, civitai, comfyui, …, unknown", required=True),

@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from civitai_pipeline.prompts.values import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 # A chain of links in a real graph is a few dozen long; a longer one is a trap or an accident.
 _MAX_HOPS = 200
+# So is a graph with more nodes to start from than this; every one may cost all the hops.
+_MAX_STARTS = 100
 
 # What the saved workflow lists without names, in order, for the nodes whose facts we read. "" is a
 # widget that is none of ours (the "after generate" switch beside a seed).
@@ -80,18 +83,40 @@ def graph_of(meta: dict[str, Any]) -> Graph | None:
     The graph that ran (``prompt``) goes before the editor's picture of it (``workflow``).
     """
     holder = meta.get("comfy")
-    if isinstance(holder, str):
-        return _graph_in_text(holder)
-    if isinstance(holder, dict):
-        return _graph(holder)
-    prompt = meta.get("prompt")
-    return _nodes(prompt) if isinstance(prompt, dict) else None
+    graph = _graph_in_text(holder) if isinstance(holder, str) else _graph(holder)
+    return graph or _nodes(meta.get("prompt"))
 
 
 # Items are read for their facts and then for their resources; a megabyte of JSON is parsed once.
 @lru_cache(maxsize=1)
 def _graph_in_text(text: str) -> Graph | None:
-    return _graph(parse_json(text))
+    parsed = parse_json(text)
+    return _graph(_parts_of_broken_json(text) if parsed is None else parsed)
+
+
+def _parts_of_broken_json(text: str) -> dict[str, object]:
+    """The graph and the workflow in ``{"prompt": {…}, "workflow": {…}}`` where one of them, or the end, is broken."""
+    parts: dict[str, object] = {}
+    for name, start_of in _PARTS.items():
+        start = start_of.search(text)
+        if start:
+            parts[name] = parse_json(text[start.end() : _end_of_object(text, start.end())])
+    return parts
+
+
+_PARTS = {name: re.compile(rf'"{name}"\s*:\s*(?=\{{)') for name in ("prompt", "workflow")}
+# A string is matched whole, so that brackets in it do not count, and to the text's end if it is not closed.
+_STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)|[{}]', re.DOTALL)
+
+
+def _end_of_object(text: str, start: int) -> int:
+    """Where the JSON object that opens at ``start`` ends; the end of the text if it does not."""
+    depth = 0
+    for match in _STRINGS_AND_BRACKETS.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end()
+    return len(text)
 
 
 def _graph(holder: object) -> Graph | None:
@@ -158,17 +183,17 @@ def graph_prompts(graph: Graph) -> tuple[str | None, str | None]:
     Samplers that start from an empty picture go first: a second pass may refine with other words. In a
     graph without a sampler we know, the first text encoder's text is the prompt.
     """
-    for sampler in samplers(graph):
+    for sampler in samplers(graph)[:_MAX_STARTS]:
         guider = _linked(graph, sampler.inputs.get("guider"))
         holder = guider.inputs if guider and "positive" not in sampler.inputs else sampler.inputs
         positive = _text(graph, holder.get("positive", holder.get("conditioning")), "positive")
-        if positive and not positive.isspace():
+        if _says(positive):
             return positive, _text(graph, holder.get("negative"), "negative")
-    for node in graph.values():
-        if "TextEncode" in node.kind:
-            text = _text_of_node(graph, node, "positive")
-            if text and not text.isspace():
-                return text, None
+    encoders = (node for node in graph.values() if "TextEncode" in node.kind)
+    for node in islice(encoders, _MAX_STARTS):
+        text = _text_of_node(graph, node, "positive")
+        if _says(text):
+            return text, None
     return None, None
 
 
@@ -179,17 +204,20 @@ def graph_settings(graph: Graph) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for sampler in samplers(graph)[:1]:
-        parts = (_linked(graph, sampler.inputs.get(name)) for name in ("guider", "sigmas", "sampler", "noise"))
+        parts = [_linked(graph, sampler.inputs.get(name)) for name in ("guider", "sigmas", "sampler", "noise")]
+        if parts[1] and "sigmas" in parts[1].inputs:  # steps split between two samplers
+            parts[1] = _linked(graph, parts[1].inputs["sigmas"])
         for part in (sampler, *(part for part in parts if part)):
             for name, fact in _SETTINGS.items():
                 value = _scalar(graph, part.inputs.get(name))
                 if value is not None:
                     found.setdefault(fact, value)
-    for node in graph.values():
-        layer = _scalar(graph, node.inputs.get("stop_at_clip_layer"))
+    layers = (node.inputs["stop_at_clip_layer"] for node in graph.values() if "stop_at_clip_layer" in node.inputs)
+    for layer in (_scalar(graph, layer) for layer in islice(layers, _MAX_STARTS)):
         if isinstance(layer, int):
             # ComfyUI counts from the end, -2 being what everyone else calls a clip skip of 2.
-            found.setdefault("clip_skip", abs(layer))
+            found["clip_skip"] = abs(layer)
+            break
     return found
 
 
@@ -225,8 +253,8 @@ def loaded_files(graph: Graph) -> Iterator[tuple[str, str, object, Node]]:
         for name, (kind, strengths) in _FILE_INPUTS.items():
             value = node.inputs.get(name)
             if isinstance(value, str) and value not in _NO_FILE:
-                given = (_scalar(graph, node.inputs.get(strength)) for strength in strengths)
-                yield kind, value, next((one for one in given if one is not None), None), node
+                weights = (_scalar(graph, node.inputs.get(strength)) for strength in strengths)
+                yield kind, value, next((one for one in weights if one is not None), None), node
         if "UpscaleModel" in node.kind and isinstance(node.inputs.get("model_name"), str):
             yield "upscaler", node.inputs["model_name"], None, node
         for key, value in node.inputs.items():
@@ -241,13 +269,13 @@ def loaded_files(graph: Graph) -> Iterator[tuple[str, str, object, Node]]:
             # Stacks: lora_01 with strength_01, lora_name_1 with lora_wt_1 or model_str_1.
             stacked = _STACKED.fullmatch(key)
             if stacked and isinstance(value, str) and value not in _NO_FILE:
-                numbered = (
-                    node.inputs.get(f"{prefix}_{stacked[1]}") for prefix in ("strength", "lora_wt", "model_str")
-                )
-                yield "lora", value, next((one for one in numbered if one is not None), None), node
+                names = [f"{name}_{stacked[1]}" for name in _STACKED_STRENGTHS]
+                given = {name: node.inputs[name] for name in names if node.inputs.get(name) is not None}
+                yield "lora", value, next(iter(given.values()), None), Node(node.kind, {key: value, **given})
 
 
 _STACKED = re.compile(r"lora(?:_name)?_([0-9]{1,3})", re.ASCII)
+_STACKED_STRENGTHS = ("strength", "lora_wt", "model_str")
 _NO_FILE = ("", "None", "none")
 _FILE_INPUTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ckpt_name": ("checkpoint", ()),
@@ -266,8 +294,11 @@ def _linked(graph: Graph, value: object) -> Node | None:
     return None
 
 
-def _text(graph: Graph, value: object, side: str) -> str | None:
-    """The text at the end of ``value``'s links, on the positive or negative ``side`` of nodes that have both."""
+def _text(graph: Graph, value: object, side: str, *, joining: bool = True) -> str | None:
+    """The text at the end of ``value``'s links, on the positive or negative ``side`` of nodes that have both.
+
+    An SDXL encoder's two texts are joined as CivitAI joins them, once on the way.
+    """
     for _ in range(_MAX_HOPS):
         if isinstance(value, str):
             return value
@@ -277,10 +308,13 @@ def _text(graph: Graph, value: object, side: str) -> str | None:
         if side in node.inputs:  # a ControlNet between encoder and sampler takes and gives both
             value = node.inputs[side]
             continue
+        if joining and "text_g" in node.inputs and "text_l" in node.inputs:
+            wide, local = (_text(graph, node.inputs[name], side, joining=False) for name in ("text_g", "text_l"))
+            return f"{wide}, {local}" if _says(wide) and _says(local) and wide != local else _first_said((wide, local))
         following = [node.inputs[name] for name in _TEXT_INPUTS if name in node.inputs]
         texts = [text for text in following if isinstance(text, str)]
         if texts:
-            return _joined(node, texts)
+            return _first_said(texts)
         value = next((link for link in following if _linked(graph, link)), None)
     return None
 
@@ -293,13 +327,13 @@ def _text_of_node(graph: Graph, node: Node, side: str) -> str | None:
     return None
 
 
-def _joined(node: Node, texts: list[str]) -> str:
-    """An SDXL or Flux encoder's two texts, joined as CivitAI joins them; else the first text that says something."""
-    first = next((text for text in texts if text and not text.isspace()), texts[0])
-    wide, local = node.inputs.get("text_g"), node.inputs.get("text_l")
-    if isinstance(wide, str) and isinstance(local, str) and wide.strip() and local.strip() and wide != local:
-        return f"{wide}, {local}"
-    return first
+def _says(text: str | None) -> TypeGuard[str]:
+    return bool(text and not text.isspace())
+
+
+def _first_said(texts: Sequence[str | None]) -> str | None:
+    """The first text that says something, else a blank one if there is one."""
+    return next(filter(_says, texts), next((text for text in texts if text is not None), None))
 
 
 def _scalar(graph: Graph, value: object) -> object:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 from civitai_pipeline.prompts.comfy import graph_of, loaded_files
@@ -21,6 +22,8 @@ Json = dict[str, Any]
 # SHA-256 of no bytes, in A1111's short form: tools write it for a file they could not read.
 EMPTY_FILE_HASH = "e3b0c44298"
 
+# A graph that loads more files than this never ran.
+_MAX_FILES = 500
 # A name is a file name or a title; what is longer is something else, kept in ``raw``.
 _MAX_NAME = 500
 
@@ -148,6 +151,7 @@ def _add_named(
     kind: str,
     value: object,
     raw: object,
+    *,
     digest: str | None = None,
     weight: float | None = None,
 ) -> None:
@@ -195,7 +199,7 @@ def _add_resources(found: list[Mention], meta: Json) -> None:
         kind = resource_type(entry.get("type"))
         # A VAE's hash is no key to it: the server ignores such hashes, for many files share one.
         digest = None if kind == "vae" else file_hash(entry.get("hash"))
-        _add_named(found, "resources", kind, entry.get("name"), entry, digest, real(entry.get("weight")))
+        _add_named(found, "resources", kind, entry.get("name"), entry, digest=digest, weight=real(entry.get("weight")))
 
 
 def _add_additional_resources(found: list[Mention], meta: Json) -> None:
@@ -204,7 +208,7 @@ def _add_additional_resources(found: list[Mention], meta: Json) -> None:
         name = air if air_parts(air) else entry.get("name")
         strength = real(entry.get("strength"))
         weight = real(entry.get("weight")) if strength is None else strength
-        _add_named(found, "additional_resources", resource_type(entry.get("type")), name, entry, None, weight)
+        _add_named(found, "additional_resources", resource_type(entry.get("type")), name, entry, weight=weight)
 
 
 def _add_list(key: str, kind: str) -> _Add:
@@ -228,7 +232,7 @@ def _add_model(found: list[Mention], meta: Json) -> None:
     model, digest = meta.get("Model"), file_hash(meta.get("Model hash"))
     if digest or not air_parts(model):
         raw = {key: meta[key] for key in ("Model", "Model hash") if key in meta}
-        _add_named(found, "model_keys", "checkpoint", model, raw, digest)
+        _add_named(found, "model_keys", "checkpoint", model, raw, digest=digest)
 
 
 def _add_model_hash(found: list[Mention], meta: Json) -> None:
@@ -266,7 +270,7 @@ def _add_hashes(found: list[Mention], meta: Json) -> None:
             kind, name = "checkpoint", None
         else:
             name = key
-        _add_named(found, "hashes", kind, name, {key: value}, digest)
+        _add_named(found, "hashes", kind, name, {key: value}, digest=digest)
 
 
 def _add_listed_hashes(key: str, kind: str) -> _Add:
@@ -276,16 +280,16 @@ def _add_listed_hashes(key: str, kind: str) -> _Add:
             name, _, value = part.strip(' "').rpartition(":")
             digest = file_hash(value)
             if digest:
-                _add_named(found, "hashes", kind, name.strip(), {key: part.strip()}, digest)
+                _add_named(found, "hashes", kind, name.strip(), {key: part.strip()}, digest=digest)
 
     return add
 
 
 def _add_files_of_graph(found: list[Mention], meta: Json) -> None:
     graph = graph_of(meta)
-    for kind, name, strength, node in loaded_files(graph) if graph else ():
+    for kind, name, strength, node in islice(loaded_files(graph), _MAX_FILES) if graph else ():
         raw = {"class_type": node.kind, "inputs": node.inputs}
-        _add_named(found, "comfy", kind, name, raw, None, real(strength))
+        _add_named(found, "comfy", kind, name, raw, weight=real(strength))
 
 
 _Add = Callable[[list[Mention], Json], None]
@@ -335,7 +339,7 @@ def _add_tag(found: list[Mention], kind: str, tag: str, name: str, arguments: st
         name += arguments
         air = _AIR.match(name)
         arguments = name[air.end() :] if air else ""
-    _add_named(found, "prompt_tag", kind, name, tag, None, _tag_weight(arguments))
+    _add_named(found, "prompt_tag", kind, name, tag, weight=_tag_weight(arguments))
 
 
 @lru_cache(maxsize=1024)

@@ -32,7 +32,15 @@ T = TypeVar("T")
 
 # Keys in order of trust: CivitAI's spelling, A1111's, then other tools'.
 _PROMPT = ("prompt", "Prompt", "positivePrompt", "positive_prompt", "Positive prompt")
-_NEGATIVE = ("negativePrompt", "Negative prompt", "negative_prompt", "negativeprompt", "Negative", "uc")
+_NEGATIVE = (
+    "negativePrompt",
+    "Negative prompt",
+    "Negative Prompt",
+    "negative_prompt",
+    "negativeprompt",
+    "Negative",
+    "uc",
+)
 _STEPS = ("steps", "Steps", "num_inference_steps")
 _CFG = ("cfgScale", "CFG scale", "cfg_scale", "cfgscale", "cfg", "guidance_scale", "Guidance Scale", "guidance")
 _SAMPLER = ("sampler", "Sampler", "sampler_name", "originalSampler", "comfyuisampler")
@@ -103,7 +111,7 @@ class MetaReader:
         facts: Json = {column: self._first(keys, read) for column, (keys, read) in _FACTS.items()}
         if facts["checkpoint_name"] is None and "models" in self._meta:
             models = self._meta["models"]
-            facts["checkpoint_name"] = _first_name(models if isinstance(models, list) else ())
+            facts["checkpoint_name"] = _first_file(models if isinstance(models, list) else ())
         if has_graph(self._meta):
             self._add_facts_of_graph(facts)
         facts["generator"] = generator_of(self._meta)
@@ -132,7 +140,7 @@ class MetaReader:
         graph = self._graph()
         said = graph_settings(graph)
         said["negative_prompt"] = graph_prompts(graph)[1]
-        said["checkpoint_name"] = _first_name(name for kind, name, _, _ in loaded_files(graph) if kind == "checkpoint")
+        said["checkpoint_name"] = _first_file(name for kind, name, _, _ in loaded_files(graph) if kind == "checkpoint")
         for column in missing:
             _, read = _FACTS[column]
             facts[column] = read(said.get(column))
@@ -150,12 +158,16 @@ def _model(value: object) -> str | None:
     """A checkpoint's name; None for an AIR, which is an id, and resources keep that."""
     if isinstance(value, dict):  # InvokeAI describes the model by an object
         value = value.get("name", value.get("model_name"))
+    return _file(value)
+
+
+def _file(value: object) -> str | None:
     name = words(value)
     return None if name is None or name[:4].lower() == "urn:" else name
 
 
-def _first_name(values: Iterable[object]) -> str | None:
-    return next((name for name in map(_model, values) if name), None)
+def _first_file(values: Iterable[object]) -> str | None:
+    return next((name for name in map(_file, values) if name), None)
 
 
 # Column: keys in metadata, conversion.

@@ -6,6 +6,7 @@ Belongs here: formulas. A score that counts words (``quality_score``) must never
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -84,38 +85,40 @@ def engagement(
     Raises:
         ValueError: The two are not equally long.
     """
+    if not (isinstance(created_at, np.ndarray) and created_at.dtype.kind == "M"):
+        created_at = np.array([moment and _naive(moment) for moment in created_at], "datetime64[us]")
+    values = engagement_of_columns(np.array(reactions, np.float64), created_at)
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def engagement_of_columns(reactions: NDArray[Any], created_at: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """``engagement`` of columns: arrays of numbers and of ``datetime64`` in UTC, as Arrow and pandas give them.
+
+    NaN or a negative number, and NaT, stand for what is unknown; the result is NaN there.
+
+    Raises:
+        ValueError: The two are not equally long.
+    """
     if len(reactions) != len(created_at):
         raise ValueError(f"{len(reactions)} reaction counts do not go with {len(created_at)} times")
-    y = np.array([np.nan if r is None else r for r in reactions], dtype=np.float64)
-    seconds = _seconds(created_at)
-    known = np.isfinite(y) & (y >= 0) & np.isfinite(seconds)
-    result: list[float | None] = [None] * len(y)
+    y = reactions.astype(np.float64)
+    micros = created_at.astype("datetime64[us]")
+    known = np.isfinite(y) & (y >= 0) & ~np.isnat(micros)
+    result = np.full(len(y), np.nan)
     if not known.any():
         return result
-    counts, times = y[known], seconds[known]
-    cohort = _cohorts(times.max() - times)
+    counts, seconds = y[known], micros[known].astype(np.int64) / 1e6
+    cohort = _cohorts(seconds.max() - seconds)
     size = np.bincount(cohort)
     # Sums of integers are exact in a float up to 2**53, so no order of the images changes them.
     mean: NDArray[np.float64] = np.bincount(cohort, weights=counts) / size
     alpha = _alpha(size, mean, np.bincount(cohort, weights=counts * counts))
-    values = (alpha + counts) / (alpha + mean[cohort])
-    for place, value in zip(np.flatnonzero(known).tolist(), values.tolist(), strict=True):
-        result[place] = value
+    result[known] = (alpha + counts) / (alpha + mean[cohort])
     return result
-
-
-def _seconds(created_at: Sequence[datetime | None] | NDArray[Any]) -> NDArray[np.float64]:
-    """Seconds since 1970, NaN where unknown."""
-    if isinstance(created_at, np.ndarray) and created_at.dtype.kind == "M":
-        micros = created_at.astype("datetime64[us]")
-        seconds = micros.astype(np.int64) / 1e6
-        seconds[np.isnat(micros)] = np.nan
-        return np.asarray(seconds, dtype=np.float64)
-    return np.array([np.nan if moment is None else _timestamp(moment) for moment in created_at], dtype=np.float64)
-
-
-def _timestamp(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _cohorts(age_s: NDArray[Any]) -> NDArray[np.int64]:

@@ -93,13 +93,14 @@ def parse_json(text: str) -> object:
     """The value that ``text`` writes in JSON; None if it is not JSON.
 
     Forgives what tools that join strings into JSON leave behind: ``undefined``, ``NaN`` and
-    ``Infinity`` outside of strings read as null, and a lone surrogate as U+FFFD.
+    ``Infinity`` outside of strings read as null, a lone surrogate as U+FFFD, a control character in a
+    string as itself; and NULs at the ends, which pictures' text fields are padded with, do not count.
     """
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         pass
-    patched = _TOKENS.sub(_patched_token, storable(text))
+    patched = _TOKENS.sub(_patched_token, storable(text).strip("\0"))
     try:
         return orjson.loads(patched)
     except orjson.JSONDecodeError:
@@ -115,11 +116,15 @@ _ESCAPED_SURROGATE = re.compile(
     r"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 
+_ESCAPED_CONTROLS = {code: f"\\u{code:04x}" for code in range(32)}
+
 
 def _patched_token(match: re.Match[str]) -> str:
     string = match["string"]
     if string is None:
         return "null"
+    if not string.isprintable():
+        string = string.translate(_ESCAPED_CONTROLS)
     if "\\ud" not in string and "\\uD" not in string:
         return string
     return _ESCAPED_SURROGATE.sub(lambda m: "\\ufffd" if m["lone"] else m[0], string)

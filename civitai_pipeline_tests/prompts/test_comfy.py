@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from civitai_pipeline.prompts.items import read_item
+from civitai_pipeline.prompts.resources import extract_resources
 from civitai_pipeline_tests.prompts.strategies import GRAPH, item
 
 FOUND = {
@@ -57,10 +59,37 @@ def test_tokens_inside_strings_are_left_alone() -> None:
     assert read(comfy)["prompt"] == 'say "undefined" or NaN \\ Infinity'
 
 
-def test_a_broken_graph_is_no_graph() -> None:
-    reading = read_item(item(meta={"comfy": WHOLE[:-5]}))
+BROKEN_WORKFLOW = WHOLE.replace('"workflow": {}', '"workflow": {"nodes": [{"text": "}{"}, oops')
+
+
+@pytest.mark.parametrize(
+    "comfy",
+    [
+        WHOLE[:-5],
+        BROKEN_WORKFLOW,
+        WHOLE.replace('"prompt"', '"workflow": {"a": ], "prompt"', 1),
+        "\0" + WHOLE + "\0\0",
+        WHOLE.replace("lowres", "low\nres"),
+    ],
+    ids=["cut short", "workflow broken", "workflow first", "padded", "raw line end"],
+)
+def test_what_is_whole_of_a_broken_text_is_read(comfy: str) -> None:
+    found = read(comfy) | {"negative_prompt": "lowres"}
+    assert {name: found[name] for name in FOUND} == FOUND
+
+
+@pytest.mark.parametrize(
+    "comfy", ["", "null", "{", WHOLE[:60], "[1]", '{"prompt": "x", "workflow": 7}', "undefined", 7, None]
+)
+def test_a_graph_that_cannot_be_read_is_no_graph(comfy: object) -> None:
+    reading = read_item(item(meta={"comfy": comfy}))
     assert reading.prompt is None
     assert reading.facts["steps"] is None
+    assert extract_resources(reading.meta, None) == []
+
+
+def test_a_graph_in_place_of_the_prompt_serves_where_comfy_is_broken() -> None:
+    assert read("{", prompt=GRAPH)["prompt"] == FOUND["prompt"]
 
 
 def test_the_sampler_that_starts_from_nothing_goes_first() -> None:
@@ -101,9 +130,47 @@ def test_a_custom_sampler_is_read_through_its_parts() -> None:
     assert [found[name] for name in names] == ["glass harbour", "heun", "beta", 8, 123]
 
 
-def test_an_sdxl_encoder_joins_its_two_texts() -> None:
-    graph = GRAPH | {"3": {"class_type": "CLIPTextEncodeSDXL", "inputs": {"text_g": "wide", "text_l": "local"}}}
-    assert read({"prompt": graph})["prompt"] == "wide, local"
+@pytest.mark.parametrize(
+    ("wide", "local", "prompt"),
+    [
+        ("wide", "local", "wide, local"),
+        ("same", "same", "same"),
+        ("", "local", "local"),
+        ("wide", " ", "wide"),
+        (["9", 0], "local", "ink castle, embedding:bright, local"),
+        (["9", 0], ["9", 0], "ink castle, embedding:bright"),
+        (["3", 0], "local", "local"),
+        (["99", 0], 5, None),
+    ],
+)
+def test_an_sdxl_encoder_joins_its_two_texts(wide: object, local: object, prompt: str | None) -> None:
+    graph = GRAPH | {"3": {"class_type": "CLIPTextEncodeSDXL", "inputs": {"text_g": wide, "text_l": local}}}
+    graph["4"] = {"class_type": "Text", "inputs": {}}
+    assert read({"prompt": graph})["prompt"] == prompt
+
+
+def test_steps_split_between_two_samplers_are_those_of_the_schedule() -> None:
+    graph = {
+        "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "glass harbour"}},
+        "2": {"class_type": "BasicScheduler", "inputs": {"scheduler": "beta", "steps": 8}},
+        "3": {"class_type": "SplitSigmas", "inputs": {"sigmas": ["2", 0], "step": 4}},
+        "4": {"class_type": "SamplerCustom", "inputs": {"positive": ["1", 0], "sigmas": ["3", 0], "cfg": 3}},
+    }
+    found = read({"prompt": graph})
+    assert (found["prompt"], found["steps"], found["scheduler"], found["cfg_scale"]) == (
+        "glass harbour",
+        8,
+        "beta",
+        3.0,
+    )
+
+
+@pytest.mark.parametrize("comfy", [{"prompt": GRAPH}, WHOLE])
+def test_the_clip_skip_of_a_graph_is_found_where_keys_say_all_else(comfy: object) -> None:
+    graph = GRAPH | {"7": {"class_type": "CLIPSetLastLayer", "inputs": {"stop_at_clip_layer": -2}}}
+    comfy = {"prompt": graph} if isinstance(comfy, dict) else json.dumps({"prompt": graph})
+    others = ("prompt", "negativePrompt", "steps", "cfgScale", "sampler", "scheduler", "seed", "Model")
+    assert read(comfy, **dict.fromkeys(others, "1"))["clip_skip"] == 2
 
 
 def test_the_saved_workflow_serves_where_no_graph_is() -> None:
@@ -124,6 +191,34 @@ def test_the_saved_workflow_serves_where_no_graph_is() -> None:
     found = read(json.dumps({"workflow": workflow}))
     assert (found["prompt"], found["negative_prompt"]) == ("moss cathedral", "text")
     assert (found["seed"], found["steps"], found["scheduler"]) == (5, 18, "karras")
+
+
+def test_many_links_in_circles_end_soon() -> None:
+    nodes = {
+        str(place): {
+            "class_type": "KSampler TextEncode",
+            "inputs": {
+                "positive": ["a", 0],
+                "text": ["a", 0],
+                "steps": ["b", 0],
+                "cfg": 1,
+                "stop_at_clip_layer": ["b", 0],
+                "lora_name": "x",
+                "strength_model": ["b", 0],
+            },
+        }
+        for place in range(3000)
+    }
+    circles = {
+        "a": {"class_type": "S", "inputs": {"text": ["a", 0]}},
+        "b": {"class_type": "S", "inputs": {"value": ["b", 0]}},
+    }
+    meta = {"comfy": {"prompt": nodes | circles}}
+    started = time.process_time()
+    reading = read_item(item(meta=meta))
+    extract_resources(reading.meta, reading.prompt)
+    # Followed from every node, the circles took some ten times as long.
+    assert time.process_time() - started < 1.5
 
 
 def test_links_in_a_circle_end() -> None:

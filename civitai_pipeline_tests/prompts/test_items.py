@@ -10,12 +10,22 @@ from typing import Any
 import orjson
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from civitai_pipeline.lake.schemas import BIGINT, DOUBLE, INTEGER, PROMPTS, TIMESTAMPTZ, VARCHAR
 from civitai_pipeline.prompts.items import Reading, read_item
-from civitai_pipeline.prompts.resources import extract_resources, resources_json
-from civitai_pipeline_tests.prompts.strategies import A1111, CIVITAI, GRAPH, JSON, item
+from civitai_pipeline.prompts.resources import MAX_RAW_BYTES, MAX_RESOURCES, extract_resources, resources_json
+from civitai_pipeline.prompts.text import normalise_prompt, prompt_counts, prompt_hash, storable
+from civitai_pipeline_tests.prompts.strategies import (
+    A1111,
+    CIVITAI,
+    GRAPH,
+    JSON,
+    STYLES,
+    SUI,
+    deep,
+    item,
+    mutated_items,
+)
 
 DERIVED = {
     "image_id", "model_version_id", "prompt", "prompt_hash", "duplicate_of", "near_duplicate_group", "prompt_length",
@@ -34,6 +44,13 @@ def check_reading(reading: Reading) -> None:
     if reading.prompt is not None:
         assert reading.prompt.strip()
         reading.prompt.encode()
+        said = reading.meta and reading.meta.get("prompt")
+        if isinstance(said, str) and said.strip():
+            assert reading.prompt == storable(said)
+        normal = normalise_prompt(reading.prompt)
+        assert normalise_prompt(normal) == normal
+        assert prompt_hash(reading.prompt) == prompt_hash(normal)
+        assert prompt_counts(reading.prompt).length == len(reading.prompt)
     assert reading.facts.keys() in (FACTS.keys(), set())
     for name, value in reading.facts.items():
         if value is None:
@@ -51,7 +68,9 @@ def check_reading(reading: Reading) -> None:
             assert FACTS[name] == VARCHAR
             value.encode()
     reading.names_checkpoint(900)
-    rows = orjson.loads(resources_json(extract_resources(reading.meta, reading.prompt)))
+    written = resources_json(extract_resources(reading.meta, reading.prompt))
+    assert len(written) < MAX_RESOURCES * (2 * MAX_RAW_BYTES + 10_000)
+    rows = orjson.loads(written)
     assert all(row["resource_type"] and row["sources"][0] == row["source"] for row in rows)
 
 
@@ -61,22 +80,9 @@ def test_any_json_is_read(value: object) -> None:
     check_reading(read_item(value))
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_mutated_items_are_read(data: st.DataObject) -> None:
-    mutated: Any = json.loads(json.dumps(item(meta=data.draw(st.sampled_from(STYLES)))))
-    for _ in range(data.draw(st.integers(1, 4))):
-        holder: Any = mutated
-        for _ in range(5):
-            keys = list(holder) if isinstance(holder, dict) else range(len(holder))
-            if not keys:
-                break
-            key = data.draw(st.sampled_from(list(keys)))
-            if isinstance(holder[key], dict | list) and holder[key] and data.draw(st.booleans()):
-                holder = holder[key]
-                continue
-            holder[key] = data.draw(JSON)
-            break
+@settings(max_examples=400, deadline=None)
+@given(mutated_items())
+def test_mutated_items_are_read(mutated: object) -> None:
     check_reading(read_item(mutated))
 
 
@@ -86,12 +92,47 @@ def test_hostile_graphs_are_read(graph: object, workflow: object) -> None:
     check_reading(read_item(item(meta={"comfy": {"prompt": graph, "workflow": workflow}})))
 
 
-def test_a_deep_item_is_read() -> None:
-    deep: object = 1
-    for _ in range(5000):
-        deep = [deep]
-    check_reading(read_item(item(meta={"prompt": "p", "deep": deep})))
-    check_reading(read_item(deep))
+@pytest.mark.parametrize("key", ["stats", "createdAt", "id", "meta", "url", "width"])
+@pytest.mark.parametrize("objects", [True, False])
+def test_a_deep_item_is_read(key: str, *, objects: bool) -> None:
+    check_reading(read_item(item(**{key: deep(5000, objects=objects)})))
+    check_reading(read_item(deep(5000, objects=objects)))
+
+
+@pytest.mark.parametrize("objects", [True, False])
+def test_deep_metadata_is_read(*, objects: bool) -> None:
+    nested = deep(1000, objects=objects)
+    text = '{"prompt":' * 1000 if objects else "[" * 1000
+    keys = (
+        "prompt",
+        "comfy",
+        "seed",
+        "Model",
+        "VAE",
+        "hashes",
+        "resources",
+        "models",
+        "versionIds",
+        "other",
+        "Version",
+    )
+    for key in keys:
+        for value in (
+            nested,
+            [nested],
+            {"prompt": nested},
+            {"name": "a", "type": "lora", "x": nested},
+            text,
+            "{" + text,
+        ):
+            check_reading(read_item(item(meta={"prompt": "p", key: value})))
+            check_reading(
+                read_item(item(meta={key: [{"name": "a", "type": "lora", "hash": "a1b2c3d4e5", "x": value}]}))
+            )
+    graph = GRAPH | {"2": {"class_type": "LoraLoader", "inputs": {"lora_name": "a", "strength_model": nested}}}
+    reading = read_item(item(meta={"comfy": {"prompt": graph}}))
+    check_reading(reading)
+    assert reading.prompt == "ink castle, embedding:bright"
 
 
 @pytest.mark.parametrize("value", [None, True, 3, "text", [], 1.5])
@@ -236,18 +277,6 @@ def test_values_of_settings(meta: dict[str, Any], column: str, expected: object)
 )
 def test_times(text: object, expected: datetime | None) -> None:
     assert read_item(item(createdAt=text)).facts["created_at"] == expected
-
-
-SUI = {"prompt": "p", "negativeprompt": "n", "steps": 12, "cfgscale": 3.5, "seed": 4, "model": "base.safetensors"}
-STYLES: list[dict[str, Any]] = [
-    CIVITAI,
-    A1111,
-    {"engine": "ComfyUI", "comfy": json.dumps({"prompt": GRAPH, "workflow": {}})},
-    {"comfy": {"prompt": GRAPH}},
-    {"sui_image_params": SUI},
-    {"prompt": "p", "software": "RuinedFooocus", "other": {"sampler_name": "dpmpp_2m", "base_model_name": "m.st"}},
-    {"id": 501, "meta": A1111},
-]
 
 
 @pytest.mark.parametrize(

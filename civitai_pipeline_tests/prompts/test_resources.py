@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from civitai_pipeline.lake.schemas import PROMPT_RESOURCES
 from civitai_pipeline.prompts.mentions import air_parts
 from civitai_pipeline.prompts.resources import MAX_RAW_BYTES, MAX_RESOURCES, extract_resources, resources_json
 from civitai_pipeline_tests.prompts.strategies import A1111, CIVITAI, GRAPH, HOSTILE_TEXT, JSON
 
+# Types, version ids, names and hashes.
+MENTIONED = (("lora", "checkpoint", None), (None, 1, 2), (None, "a", "A.pt", "b"), (None, "abcdef0123", "0123abcdef"))
 Found = tuple[str, str | None, int | None, str | None, float | None, tuple[str, ...]]
 
 
@@ -94,6 +98,16 @@ def test_loaders_in_a_graph() -> None:
         ("<hypernet:haze:2>", ("hypernet", "haze", 2.0)),
         ("<lora:haze:strong>", ("lora", "haze", None)),
         ("<embedding:haze>", ("embedding", "haze", None)),
+        ("<lora:haze:0.8:0.5>", ("lora", "haze", 0.8)),
+        ("<lora:haze:unet=0.8:te=0.5>", ("lora", "haze", 0.8)),
+        ("<lora:haze:te=0.5>", ("lora", "haze", 0.5)),
+        ("<lora:haze, thin, v2:-1>", ("lora", "haze, thin, v2", -1.0)),
+        ("<lora: haze : 0.5 >", ("lora", "haze", 0.5)),
+        ("<lora:haze:1e999>", ("lora", "haze", None)),
+        ("<lora:civitai:1>", ("lora", "civitai", 1.0)),
+        ("embedding:haze", ("embedding", "haze", None)),
+        ("EMBEDDING:haze", ("embedding", "haze", None)),
+        ("embedding:sub/haze.pt", ("embedding", "sub/haze.pt", None)),
     ],
 )
 def test_prompt_tags(prompt: str, expected: tuple[str, str, float | None]) -> None:
@@ -102,13 +116,54 @@ def test_prompt_tags(prompt: str, expected: tuple[str, str, float | None]) -> No
     assert one.raw == prompt
 
 
+def test_the_weight_of_an_embedding_stands_behind_it_in_its_brackets() -> None:
+    prompt = "(embedding:a:1.2), (embedding:b:-0.5), ((embedding:c:.7):1.3), (embedding:d, x:1.1), embedding:e:1.4"
+    assert [(name, weight) for _, name, _, _, weight, _ in found(None, prompt)] == [
+        ("a", 1.2),
+        ("b", -0.5),
+        ("c", 0.7),
+        ("d", None),
+        ("e", None),
+    ]
+
+
+def test_only_closed_tags_count_and_of_nested_ones_the_inner() -> None:
+    assert found(None, "<lora:open:0.5, moor <lora:<lora:inner:0.4>:1>, <lora:last:0.3") == [
+        ("lora", "inner", None, None, 0.4, ("prompt_tag",))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("<lora:urn:air:sdxl:lora:civitai:5@6:0.7>", (5, 6, 0.7)),
+        ("<lora:urn:air:sdxl:lora:civitai:5@6.safetensors:0.7:0.2>", (5, 6, 0.7)),
+        ("<lora:urn:air:sdxl:lora:civitai:5@6>", (5, 6, None)),
+        ("a moor, URN:AIR:sdxl:lora:civitai:5@6+7.safetensors, fog", (5, 6, None)),
+    ],
+)
+def test_an_air_in_the_prompt(prompt: str, expected: tuple[int, int, float | None]) -> None:
+    (one,) = extract_resources(None, prompt)
+    assert (one.resource_type, one.model_id, one.version_id, one.weight) == ("lora", *expected)
+    assert one.source == "air"
+
+
 @pytest.mark.parametrize("prompt", ["<wildcard:x>", "<lora>", "<lora:>", "<3 :> <a:b", "embedding:", "a<b:c"])
 def test_what_is_no_tag(prompt: str) -> None:
     assert extract_resources(None, prompt) == []
 
 
-def test_embeddings_of_the_negative_prompt_count() -> None:
-    assert found({"negativePrompt": "embedding:badhands, blurry"})[0][:2] == ("embedding", "badhands")
+@pytest.mark.parametrize("key", ["negativePrompt", "Negative prompt", "uc"])
+def test_tags_and_embeddings_of_the_negative_prompt_count(key: str) -> None:
+    assert found({key: "embedding:badhands, <lora:dull:-0.5>"}) == [
+        ("lora", "dull", None, None, -0.5, ("prompt_tag",)),
+        ("embedding", "badhands", None, None, None, ("prompt_tag",)),
+    ]
+
+
+def test_embeddings_of_a_negative_prompt_that_stands_in_the_graph_alone_count() -> None:
+    graph = GRAPH | {"4": {"class_type": "CLIPTextEncode", "inputs": {"text": "embedding:badhands"}}}
+    assert found({"comfy": {"prompt": graph}})[-1][:2] == ("embedding", "badhands")
 
 
 @pytest.mark.parametrize(
@@ -118,6 +173,10 @@ def test_embeddings_of_the_negative_prompt_count() -> None:
         ("URN:AIR:sd1:Checkpoint:CivitAI:12@34.safetensors", ("checkpoint", 12, 34)),
         ("civitai:12", ("unknown", 12, None)),
         ("lycoris:civitai:12@34+5.pt", ("lycoris", 12, 34)),
+        ("urn:air:sdxl:lora:civitai:12@34b", ("lora", 12, None)),
+        ("urn:air:sdxl:lora:civitai:12b@34", None),
+        ("urn:air:sdxl:lora:civitai:0@34", None),
+        ("urn:air:lora", None),
         ("urn:air:flux1:checkpoint:huggingface:a/b@main", None),
         ("urn:air:sdxl:lora:civitai:99999999999999999999@1", None),
         ("plain name", None),
@@ -137,6 +196,91 @@ def test_an_air_joins_the_version_id_it_names() -> None:
     checkpoint, lora = extract_resources(meta, None)
     assert (checkpoint.model_id, checkpoint.version_id, checkpoint.sources) == (12, 34, ("civitai_resources", "air"))
     assert (lora.resource_type, lora.model_id, lora.version_id, lora.weight) == ("lora", 5, 6, 0.2)
+
+
+def test_a_model_hash_belongs_to_the_air_beside_it() -> None:
+    meta = {
+        "Model": "urn:air:sdxl:checkpoint:civitai:12@34",
+        "Model hash": "0a1b2c3d4e",
+        "hashes": {"model": "0a1b2c3d4e5f"},
+    }
+    assert found(meta) == [("checkpoint", None, 34, "0a1b2c3d4e5f", None, ("air", "model_keys", "hashes"))]
+
+
+def test_one_lora_named_by_four_sources_in_four_spellings_is_one() -> None:
+    meta = {
+        "civitaiResources": [{"type": "LORA", "modelVersionId": 901, "modelName": "Thin Haze"}],
+        "resources": [{"type": "lora", "name": "SDXL\\Thin Haze.safetensors", "hash": "ABCDEF0123"}],
+        "hashes": {"LORA:thin haze": "0xabcdef012345"},
+    }
+    assert found(meta, "<lora:folder/THIN HAZE.safetensors:0.4>") == [
+        (
+            "lora",
+            "Thin Haze",
+            901,
+            "abcdef012345",
+            0.4,
+            ("civitai_resources", "resources", "hashes", "prompt_tag"),
+        )
+    ]
+
+
+def test_the_first_weight_in_the_order_of_trust_is_kept() -> None:
+    meta = {
+        "resources": [{"type": "lora", "name": "haze", "weight": None}],
+        "additionalResources": [{"type": "lora", "name": "haze", "strength": "0.5"}],
+    }
+    assert found(meta, "<lora:haze:0.9>")[0][4] == 0.5
+    assert found(meta | {"civitaiResources": [{"type": "lora", "modelName": "haze", "weight": 0}]})[0][4] == 0.0
+
+
+def test_one_name_of_two_types_is_two_resources() -> None:
+    meta = {"resources": [{"name": "haze"}, {"type": "lora", "name": "haze"}, {"type": "checkpoint", "name": "haze"}]}
+    assert [(kind, sources) for kind, *_, sources in found(meta)] == [
+        ("lora", ("resources",)),
+        ("checkpoint", ("resources",)),
+    ]
+    entries = [{"type": "lora", "name": "haze"}, {"type": "checkpoint", "name": "haze"}, {"name": "haze"}]
+    assert [kind for kind, *_ in found({"resources": entries})] == ["lora", "checkpoint"]
+
+
+def test_a_type_is_never_taken_for_another_kind_of_key() -> None:
+    entries = [
+        {"type": "version", "name": "7"},
+        {"type": "hash", "name": "abcdef0123"},
+        {"type": "any type", "name": "x"},
+    ]
+    meta = {"civitaiResources": [{"modelVersionId": 7}], "resources": entries, "hashes": {"x": "abcdef0123"}}
+    assert len(found(meta)) == 4
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*map(st.sampled_from, MENTIONED)), max_size=12))
+def test_what_shares_an_id_is_one_and_two_versions_never_are(rows: list[tuple[Any, ...]]) -> None:
+    entries = [{"type": kind, "modelVersionId": version, "modelName": name} for kind, version, name, _ in rows]
+    others = [{"type": kind, "name": name, "hash": digest} for kind, _, name, digest in rows]
+    resources = extract_resources({"civitaiResources": entries, "resources": others}, None)
+    named = {version for _, version, _, _ in rows if version}
+    assert sorted(one.version_id for one in resources if one.version_id) == sorted(named)
+    loose = [one for one in resources if not one.version_id]
+    assert len({one.hash for one in loose if one.hash}) == sum(1 for one in loose if one.hash)
+    assert len({(one.resource_type, one.name) for one in loose if one.name}) == sum(1 for one in loose if one.name)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"modelVersionId": "{}", "modelName": "same", "type": "lora"},
+        {"modelName": "{}", "type": "lora"},
+        {"modelName": "same", "type": "type {}"},
+    ],
+)
+def test_many_mentions_take_little_more_than_few(entry: dict[str, str]) -> None:
+    entries = [{key: value.replace("{}", str(number)) for key, value in entry.items()} for number in range(1, 20_000)]
+    started = time.process_time()
+    assert len(extract_resources({"civitaiResources": entries}, None)) == MAX_RESOURCES
+    # Compared with each other, 5,000 of one name took seconds.
+    assert time.process_time() - started < 1
 
 
 def test_hashes_match_by_their_first_ten_digits_and_the_longest_is_kept() -> None:

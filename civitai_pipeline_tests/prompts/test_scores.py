@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from civitai_pipeline.prompts.scores import MIN_COHORT, engagement, quality_score
+from civitai_pipeline.prompts.scores import MIN_COHORT, engagement, engagement_of_columns, quality_score
 
 if TYPE_CHECKING:
     import random
@@ -43,6 +44,7 @@ NEWEST = datetime(2026, 6, 1, tzinfo=UTC)
 )
 def test_quality_score(prompt: str, reactions: int | None, score: int) -> None:
     assert quality_score(prompt, reactions) == score
+    assert quality_score(prompt, reactions, words=len(prompt.split())) == score
 
 
 def test_engagement_by_hand() -> None:
@@ -109,9 +111,31 @@ def test_arrays_are_taken_as_lists_are() -> None:
     assert engagement(np.array([3.0, 1.0, np.nan]), array)[1:] == [None, None]
 
 
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.integers(-2, 2000),
+            st.none() | st.datetimes(datetime(2020, 1, 1), datetime(2026, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds must be naive
+        ),
+        max_size=150,
+    )
+)
+def test_columns_are_taken_as_lists_are(rows: list[tuple[int | None, datetime | None]]) -> None:
+    reactions, times = [row[0] for row in rows], [row[1] for row in rows]
+    columns = (pa.array(reactions, pa.int32()), pa.array(times, pa.timestamp("us", "UTC")))
+    found = engagement_of_columns(*(column.to_numpy(zero_copy_only=False) for column in columns))
+    assert [None if np.isnan(one) else one for one in found] == engagement(reactions, times)
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 reaction counts do not go with 0 times"):
+        engagement_of_columns(np.array([1.0]), np.array([], dtype="datetime64[us]"))
+
+
 def test_a_million_images_take_seconds() -> None:
     counts = np.random.default_rng(1).poisson(20, 1_000_000)
     times = np.datetime64("2026-01-01", "us") - np.arange(1_000_000).astype("timedelta64[m]")
     started = time.perf_counter()
-    engagement(counts, times)
+    engagement_of_columns(counts, times)
     assert time.perf_counter() - started < 10

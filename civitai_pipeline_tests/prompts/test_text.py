@@ -63,6 +63,7 @@ PROMPT_LIKE = st.lists(
         ("(<lora:a:1>:1.2) sea", "sea"),
         ("(a:-1.5), (b:.5), (c:1.2.3)", "a, b, c:1.2.3"),
         (" ,a ,b , c,", "a, b, c"),
+        (", a, b", "a, b"),
         ("a\t\u3000b\x1cc\u200bd", "a b c\u200bd"),
         ("b, a", "b, a"),
         ("<lora:only:1>", ""),

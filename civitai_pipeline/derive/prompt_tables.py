@@ -27,7 +27,7 @@ from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.pages import PageId
 from civitai_pipeline.lake.tables import DamagedTableError, PinnedTable, Provenance, TableFile
 from civitai_pipeline.prompts.near_duplicates import NO_GROUP, SIGNATURE_VERSION, SLOTS, near_duplicate_groups
-from civitai_pipeline.prompts.scores import engagement
+from civitai_pipeline.prompts.scores import engagement_of_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -230,8 +230,7 @@ def _merged_prompts(connection: duckdb.DuckDBPyConnection, start: _Start, fold: 
     connection.register("sightings", fold.sightings())
     connection.register("brought", fold.brought())
     merged = connection.sql(_IMAGES).to_arrow_table()
-    scores = engagement(merged.column("reaction_count").to_pylist(), merged.column("created_at").to_pylist())
-    merged = merged.append_column("engagement", pa.array(scores, type=schemas.DOUBLE))
+    merged = merged.append_column("engagement", _engagement(merged))
     merged = merged.append_column("near_duplicate_group", _groups(merged)).drop_columns(["prompt_signature"])
     connection.register("accepted", merged.select(["image_id"]))
     earlier = start.prompts.batches() if start.prompts else ()
@@ -269,6 +268,12 @@ FROM current LEFT JOIN seen USING (image_id) LEFT JOIN keys USING (image_id)
 WINDOW same AS (PARTITION BY current.prompt_hash)
 ORDER BY image_id
 """
+
+
+def _engagement(merged: pa.Table) -> pa.Array:
+    reactions = merged.column("reaction_count").to_numpy()
+    scores = engagement_of_columns(reactions, merged.column("created_at").to_numpy())
+    return pa.array(scores, from_pandas=True)
 
 
 def _groups(merged: pa.Table) -> pa.Array:

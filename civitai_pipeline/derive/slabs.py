@@ -198,7 +198,7 @@ def _row(reading: Reading, version: int, normal_form: str) -> tuple[Any, ...]:
         counts.length,
         counts.tags,
         counts.words,
-        quality_score(prompt, reading.facts["reaction_count"]),
+        quality_score(prompt, reading.facts["reaction_count"], counts.words),
         reading.fingerprint,
         resources_json(extract_resources(reading.meta, prompt)),
         *_stated(reading.facts),

@@ -67,7 +67,7 @@ _VIEW_COLUMNS: Mapping[str, Mapping[str, str]] = {
         "sort": "The order of the listing",
         "browsing_level": "The maturity bits of the listing",
         "status": "`open` if a next cursor is stored, else `at_end`",
-        "walk": "The number of the listing's newest walk",
+        "walk": "The number of the listing's newest walk: the one whose last page was fetched last",
         "pages": "Pages landed, confirmations among them",
         "attempted": "Items they showed",
         "saved": "Items that were new or updated",

@@ -16,6 +16,7 @@ from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
 from civitai_pipeline.civitai.listing import DEFAULT_PAGE_SIZE, Sort
 from civitai_pipeline.collect.position import OVERLAP_PAGES
 from civitai_pipeline.derive.prompt_tables import load_held
+from civitai_pipeline.lake.pages import IMPORT_SORT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +54,9 @@ def preview_collection(
         if failure.kind is FailureKind.NOT_FOUND:
             raise
     held = load_held(lake, version)
-    pages = held.landed_pages.sort_by("sequence")
+    landed = held.landed_pages.sort_by("sequence")
+    # What was imported took no time and says nothing of where a walk stands.
+    pages = landed.filter(pc.not_equal(landed.column("sort"), IMPORT_SORT))
     items = expected_items(pages, datetime.now(UTC))
     if max_items is not None:
         items = max_items if items is None else min(items, max_items)
@@ -67,7 +70,7 @@ def preview_collection(
         "version_name": info.name if info is not None else None,
         "held": len(held.holdings),
         "reported_total": None,
-        "branch": "additional" if len(pages) else "initial",
+        "branch": "additional" if len(landed) else "initial",
         "planned_total": max_items,
         "estimated_requests": requests,
         "estimated_minutes": None if requests is None else round(requests * per_request / 60, 2),

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     from civitai_pipeline.lake.paths import Lake
     from civitai_pipeline.lake.schemas import Table
 
-# One row per version and listing: the ledger as a table. A listing's walk is its newest one; its counts are
-# over all its walks; the images it brought first are its own, so that the listings of a version add up.
+# One row per version and listing: the ledger as a table. A listing's walk is its newest one, by when its last page
+# was fetched; its counts are over all its walks; the images it brought first are its own, so that the listings of a
+# version add up.
 COLLECTION_STATE_SQL = f"""
-WITH newest AS (
-    SELECT model_version_id, listing, max(walk) AS walk FROM {LANDED_PAGES.name} GROUP BY ALL
+WITH ends AS (
+    SELECT * FROM {LANDED_PAGES.name}
+    QUALIFY row_number() OVER (PARTITION BY model_version_id, listing, walk ORDER BY page DESC) = 1
 ), last AS (
-    SELECT pages.* FROM {LANDED_PAGES.name} AS pages JOIN newest USING (model_version_id, listing, walk)
-    QUALIFY row_number() OVER (PARTITION BY model_version_id, listing ORDER BY page DESC) = 1
+    SELECT * FROM ends
+    QUALIFY row_number() OVER (PARTITION BY model_version_id, listing ORDER BY fetched_at DESC, walk DESC) = 1
 ), counted AS (
     SELECT model_version_id, listing, count(*) AS pages, sum(attempted) AS attempted, sum("new" + updated) AS saved,
            sum(duplicate) AS duplicates, sum("new") AS total_collected, min(oldest_created_at) AS oldest_created_at,

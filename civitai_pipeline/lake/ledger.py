@@ -109,12 +109,13 @@ class Ledger:
         return [WalkState(page) for page in pages if page is not None]
 
     def latest_walk(self, listing: Mapping[str, Any]) -> WalkState | None:
-        """Where the newest walk of a listing stands; None if it was never walked."""
-        for walk in reversed(self.walk_numbers()):
-            last = self.last_page(walk)
-            if last is not None and last.listing == listing:
-                return WalkState(last)
-        return None
+        """Where the newest walk of a listing stands; None if it was never walked.
+
+        The newest is the one whose last page was fetched last: a walk that came from another lake has a high
+        number, and may be an old one all the same.
+        """
+        mine = [walk for walk in self.walks() if walk.last.listing == listing]
+        return max(mine, key=lambda walk: (walk.last.fetched_at, walk.last.id), default=None)
 
     def next_sequence(self) -> int:
         """The sequence number of the next page to land."""

@@ -24,6 +24,10 @@ MAX_PAGE_BYTES = 1 << 30
 ZSTD_LEVEL = 3
 
 
+# What a listing names as its order when its pages came from the older tool's database: nothing was walked.
+IMPORT_SORT = "Import"
+
+
 class DamagedPageError(LakeError):
     """A page's file does not hold a landed page."""
 
@@ -101,6 +105,11 @@ class LandedPage:
     absent: frozenset[int] = field(default_factory=frozenset)
 
     @property
+    def is_imported(self) -> bool:
+        """Whether the older tool fetched it, and not a walk over a listing of the API."""
+        return self.listing.get("sort") == IMPORT_SORT
+
+    @property
     def next_cursor(self) -> str | int | None:
         """Where the walk goes on; None if this page was its end."""
         return self.metadata.get("nextCursor")
@@ -172,6 +181,28 @@ def decode_sequence(data: bytes) -> int:
 # The envelope begins with what identifies the page, so that its order is known without parsing a megabyte of body.
 _SEQUENCE = re.compile(rb'\{"model_version_id":\d+,"walk":\d+,"page":\d+,"sequence":(\d+),', re.ASCII)
 _HEAD_BYTES = 256
+
+
+def raw_body(data: bytes) -> bytes | None:
+    """The API's JSON in a page's file as it came, byte for byte; None for a confirmation.
+
+    Raises:
+        DamagedPageError: ``data`` is no page.
+    """
+    page = decode(data)
+    if page.confirms is not None:
+        return None
+    with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+        text: bytes = reader.read(MAX_PAGE_BYTES)
+    body = jsontext.loads(text)["response"]["body"]
+    # ``encode`` writes the body last. Another maker may order the keys as he likes, and then its values must do.
+    raw = text.partition(b'"body":')[2][:-2]
+    try:
+        if jsontext.loads(raw) == body:
+            return raw
+    except (jsontext.InvalidJsonError, RecursionError):
+        pass
+    return jsontext.dumps(body)
 
 
 def _from_envelope(envelope: dict[str, Any]) -> LandedPage:

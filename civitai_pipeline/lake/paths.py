@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from civitai_pipeline.lake.schemas import Table
 
 MAX_VERSION_ID = 2**31 - 1
+_DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
 def check_version(version: int) -> int:
@@ -90,6 +92,16 @@ class Lake:
     def exports(self) -> UPath:
         """The folder of the exports."""
         return self.root / "exports"
+
+    def imported(self, digest: str) -> UPath:
+        """The folder of what an import of the older tool's file kept aside.
+
+        Raises:
+            ValueError: ``digest`` is no digest, which alone may become part of a path.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest!r} is not a file's digest")
+        return self.root / "imports" / digest
 
     @property
     def database(self) -> UPath:

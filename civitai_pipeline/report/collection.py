@@ -130,10 +130,22 @@ def _coverage_row(version: VersionOverview) -> tuple[object, ...]:
         version.counts.get("rejected", 0),
         words.level_names(version.browsing_levels),
         words.span(version.oldest_created_at, version.newest_created_at),
-        "at its end" if version.at_end else "goes on" if version.listings else "not started",
+        "at its end"
+        if version.at_end
+        else "goes on"
+        if version.walked
+        else "imported"
+        if version.listings
+        else "not started",
         words.day(version.last_successful_fetch_at),
         str(reason) if reason else words.UNKNOWN,
     )
+
+
+def _status(version: VersionOverview) -> str:
+    if version.walked:
+        return "at its end" if version.at_end else "goes on"
+    return "imported" if version.listings else "not started"
 
 
 def _trouble(version: VersionOverview) -> str:

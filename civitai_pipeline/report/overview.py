@@ -102,8 +102,13 @@ class VersionOverview:
 
     @property
     def at_end(self) -> bool:
-        """Whether every listing was walked to its end."""
-        return bool(self.listings) and all(listing.get("status") == "at_end" for listing in self.listings)
+        """Whether every listing was walked to its end; an import is no walk."""
+        return bool(self.walked) and all(listing.get("status") == "at_end" for listing in self.walked)
+
+    @property
+    def walked(self) -> Sequence[Mapping[str, Any]]:
+        """The listings without what was imported."""
+        return [listing for listing in self.listings if listing.get("sort") != words.IMPORTED]
 
 
 def report_file_name(model_version_id: int | str) -> str:

@@ -43,6 +43,10 @@ _LEVELS = ((1, "PG"), (2, "PG-13"), (4, "R"), (8, "X"), (16, "XXX"))
 ALL_LEVELS = sum(bit for bit, _ in _LEVELS)
 
 
+# The order that a listing names whose pages came from the older tool: no order was walked, and no level asked for.
+IMPORTED = "Import"
+
+
 def level_names(bits: int | None) -> str:
     """The maturity levels in a bitmask, as ``PG, PG-13``."""
     if bits is None:

@@ -125,7 +125,7 @@ def decide_resume(state: VersionState, active: str | None, past: Iterable[PastRu
     """
     unfinished = [standing for standing in state.standings if standing.walked is not Walked.AT_END]
     if not state.standings:
-        return Skip(state.version, "nobody asked for it: it is not in the watchlist and has no pages")
+        return Skip(state.version, "nobody asked for it: it is not in the watchlist and was never walked")
     if not unfinished:
         return Skip(state.version, COMPLETE)
     if not state.options.resume:

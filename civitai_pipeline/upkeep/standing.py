@@ -104,6 +104,15 @@ def model_of(lake: Lake, version: int) -> int | None:
     return rows[0]["model_id"] if rows else None
 
 
+def is_begun(lake: Lake, version: int) -> bool:
+    """Whether pages of a walk over the version have landed; what was imported was not walked here.
+
+    Raises:
+        LakeError: The ledger cannot be read.
+    """
+    return any(not walk.last.is_imported for walk in Ledger(lake, version).walks())
+
+
 def _begun(ledger: Ledger) -> dict[Listing, LandedPage]:
     """The last page of the newest walk of each listing that has pages and that a run can ask for."""
     found: dict[Listing, LandedPage] = {}
@@ -112,7 +121,9 @@ def _begun(ledger: Ledger) -> dict[Listing, LandedPage]:
             listing = Listing.from_dict(walk.last.listing)
         except (ValueError, KeyError, TypeError):
             continue
-        if listing == Listing(ledger.version, listing.sort, listing.browsing_level):
+        known = found.get(listing)
+        is_newest = known is None or walk.last.fetched_at >= known.fetched_at
+        if is_newest and listing == Listing(ledger.version, listing.sort, listing.browsing_level):
             found[listing] = walk.last
     return found
 

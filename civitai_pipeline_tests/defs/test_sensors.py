@@ -192,7 +192,7 @@ class TestResuming:
         add_run(instance, dg.DagsterRunStatus.STARTED)
         said = (tick(resume_collection, instance).skip_message or "").splitlines()
         assert said == [
-            "5: nobody asked for it: it is not in the watchlist and has no pages",
+            "5: nobody asked for it: it is not in the watchlist and was never walked",
             f"{VERSION}: {said[1].partition(': ')[2]}",
             f"{others[0]}: its resume option is off",
             "1 version: all listings are at their end",

@@ -88,7 +88,7 @@ def test_only_unfinished_listings_of_one_order_are_walked_by_one_run() -> None:
 
 
 def test_each_skip_says_why() -> None:
-    assert "not in the watchlist and has no pages" in reason(resume(state()))
+    assert "not in the watchlist and was never walked" in reason(resume(state()))
     assert reason(resume(state(standing(Walked.AT_END)))) == COMPLETE
     assert reason(resume(state(standing(Walked.OPEN), resume=False))) == "its resume option is off"
     assert reason(resume(OPEN, active="run abc of collect is queued")) == "run abc of collect is queued"

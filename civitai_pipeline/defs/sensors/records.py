@@ -17,7 +17,7 @@ from civitai_pipeline.defs.partitions import MODEL_VERSION
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.settings import load_settings
 from civitai_pipeline.upkeep.decisions import Ended, Launch, PastRun
-from civitai_pipeline.upkeep.standing import VersionState, model_of, state_of
+from civitai_pipeline.upkeep.standing import VersionState, is_begun, model_of, state_of
 from civitai_pipeline.watchlist import load_watchlist
 
 PARTITION_TAG = "dagster/partition"
@@ -99,10 +99,14 @@ class View:
             )
 
     def has_begun(self, version: int) -> bool:
-        """Whether the version has pages, or a run that brought or may bring some."""
+        """Whether the version has pages of a walk, or a run that brought or may bring some.
+
+        Raises:
+            LakeError: Its ledger cannot be read.
+        """
         filters = dg.RunsFilter(tags={PARTITION_TAG: str(version)})
         runs = (run.job_name for run in self._instance.get_runs(filters, limit=RUNS_LOOKED_AT))
-        return any(name in _COLLECTING_JOBS for name in runs) or self._lake.pages(version).is_dir()
+        return any(name in _COLLECTING_JOBS for name in runs) or is_begun(self._lake, version)
 
     def state(self, version: int, model: int | None = None) -> VersionState:
         """Where the version stands.

@@ -85,7 +85,8 @@ def coverage(bench: Workbench) -> Section:
 
 
 def _what_it_is(bench: Workbench, *, held: int, withdrawn: int, unnamed: int) -> list[str]:
-    listings = bench.tables.collection_state
+    listings = [row for row in bench.tables.collection_state if row.get("sort") != words.IMPORTED]
+    imported = sum(row["total_collected"] for row in bench.tables.collection_state if row.get("sort") == words.IMPORTED)
     asked = 0
     for listing in listings:
         asked |= listing.get("browsing_level") or 0
@@ -103,6 +104,11 @@ def _what_it_is(bench: Workbench, *, held: int, withdrawn: int, unnamed: int) ->
         lines.append(
             f"{words.plural(withdrawn, 'prompt was', 'prompts were')} later withdrawn from the site. "
             "They stay in the table as last known, and everything below leaves them out."
+        )
+    if imported:
+        lines.append(
+            f"{words.plural(imported, 'image was', 'images were')} first brought by an import from the older tool, "
+            "which fetched a part of the gallery and did not record which."
         )
     if asked:
         missing = words.ALL_LEVELS & ~asked
@@ -152,8 +158,12 @@ def _listings(listings: list[dict[str, Any]]) -> Table:
     rows = [
         (
             listing.get("sort") or words.UNKNOWN,
-            words.level_names(listing.get("browsing_level")),
-            status.get(str(listing.get("status")), words.UNKNOWN),
+            words.UNKNOWN
+            if listing.get("sort") == words.IMPORTED
+            else words.level_names(listing.get("browsing_level")),
+            "imported"
+            if listing.get("sort") == words.IMPORTED
+            else status.get(str(listing.get("status")), words.UNKNOWN),
             listing.get("walk"),
             listing.get("pages"),
             listing.get("attempted"),

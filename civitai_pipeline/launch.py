@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from civitai_pipeline.definitions import build_defs
-from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
+from civitai_pipeline.defs.assets import ASSETS
+from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages, model_version_info
 from civitai_pipeline.defs.assets.common import API_POOL
+from civitai_pipeline.defs.assets.tables import PromptsConfig
 from civitai_pipeline.defs.events import failures_in_log, summary_in_log
 from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
 from civitai_pipeline.defs.sensors.records import ACTIVE, PARTITION_TAG
@@ -81,12 +83,7 @@ def collect(
         # A run that was killed would hold its place at the API for ever, and this one would wait for it.
         for words in end_dead_runs(instance):
             log.info("%s", words)
-        others = instance.get_runs(dg.RunsFilter(statuses=ACTIVE, tags={PARTITION_TAG: str(version)}), limit=1)
-        if others:
-            raise ConflictError(
-                f"run {others[0].run_id} is collecting model version {version}; "
-                "wait for it to finish, or stop it, then run again"
-            )
+        _refuse_second_run(instance, version)
         if _is_api_taken(instance):
             on_wait("another collection is asking the API; this one waits for its turn")
         run_id = str(uuid.uuid4())
@@ -105,6 +102,82 @@ def collect(
             failures_in_log(instance, run_id),
             list(_failed_checks(result.all_events)),
             any(_is_interrupt(event) for event in result.all_events),
+        )
+
+
+@dataclass(frozen=True)
+class TablesRun:
+    """A finished run that brought one version's tables up to its pages.
+
+    Attributes:
+        version: The model version.
+        failures: What failed, one line each.
+        failed_checks: Which checks failed, one line each.
+        interrupted: Whether it was interrupted.
+    """
+
+    version: int
+    failures: list[str]
+    failed_checks: list[str]
+    interrupted: bool
+
+
+def bring_up_tables(versions: Sequence[int], *, log_level: str = "CRITICAL") -> Iterator[TablesRun]:
+    """Brings the tables and reports of some versions up to their landed pages, in this process, without the API.
+
+    Each version becomes a partition if it is none yet. What shows all versions, the database and the index of
+    reports, is made with the last one.
+
+    Args:
+        versions: The model versions.
+        log_level: From which level on Dagster's own log goes to standard error.
+
+    Yields:
+        What came of each version, as soon as it is done.
+    """
+    job = build_defs().resolve_job_def("rebuild")
+    made = {key for asset in ASSETS for key in asset.keys} - {image_pages.key, model_version_info.key}
+    of_all_versions = {key for asset in ASSETS if asset.partitions_def is None for key in asset.keys}
+    with dg.DagsterInstance.get() as instance:
+        register_versions(instance, list(versions))
+        for words in end_dead_runs(instance):
+            log.info("%s", words)
+        for version in versions:
+            try:
+                _refuse_second_run(instance, version)
+            except ConflictError as error:
+                yield TablesRun(version, [str(error)], [], interrupted=False)
+                continue
+            run_id = str(uuid.uuid4())
+            result = job.execute_in_process(
+                instance=instance,
+                partition_key=str(version),
+                asset_selection=sorted(made if version == versions[-1] else made - of_all_versions),
+                run_config=dg.RunConfig(
+                    ops={"prompt_tables": PromptsConfig()}, loggers={"console": {"config": {"log_level": log_level}}}
+                ),
+                raise_on_error=False,
+                run_id=run_id,
+                tags=process_tags(),
+            )
+            interrupted = any(_is_interrupt(event) for event in result.all_events)
+            checks = list(_failed_checks(result.all_events))
+            yield TablesRun(version, failures_in_log(instance, run_id), checks, interrupted)
+            if interrupted:
+                return
+
+
+def _refuse_second_run(instance: dg.DagsterInstance, version: int) -> None:
+    """Makes sure that no other run of the version is waiting or under way.
+
+    Raises:
+        ConflictError: One is.
+    """
+    others = instance.get_runs(dg.RunsFilter(statuses=ACTIVE, tags={PARTITION_TAG: str(version)}), limit=1)
+    if others:
+        raise ConflictError(
+            f"run {others[0].run_id} is collecting model version {version}; "
+            "wait for it to finish, or stop it, then run again"
         )
 
 

@@ -11,6 +11,7 @@ import logging
 import click
 
 from civitai_pipeline.cli.collecting import collect
+from civitai_pipeline.cli.importing import import_legacy, merge_lake
 from civitai_pipeline.cli.looking import export, preview, status, versions
 from civitai_pipeline.cli.serving import demo, dev, sandbox
 
@@ -26,5 +27,5 @@ def main(*, verbose: bool) -> None:
     logging.basicConfig(handlers=[handler], format="%(levelname)s %(message)s", level=logging.INFO)
 
 
-for command in (collect, versions, preview, status, export, dev, sandbox, demo):
+for command in (collect, versions, preview, status, export, import_legacy, merge_lake, dev, sandbox, demo):
     main.add_command(command)

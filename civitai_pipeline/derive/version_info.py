@@ -38,5 +38,10 @@ def unknown_info(version_id: int) -> pa.Table:
     return _table({"model_version_id": version_id})
 
 
+def imported_info(version_id: int, model_id: int | None, model_name: str | None) -> pa.Table:
+    """The row of a version as the older tool knew it, until the API is asked."""
+    return _table({"model_version_id": version_id, "model_id": model_id, "model_name": model_name})
+
+
 def _table(row: dict[str, Any]) -> pa.Table:
     return tables.from_rows(schemas.MODEL_VERSION_INFO, [row])

@@ -241,7 +241,18 @@ def test_exporting_what_was_never_collected_says_what_to_run(pipeline: Pipeline,
 
 
 def test_every_command_explains_itself(pipeline: Pipeline) -> None:
-    for command in ("collect", "versions", "preview", "status", "export", "sandbox", "demo", "dev"):
+    for command in (
+        "collect",
+        "versions",
+        "preview",
+        "status",
+        "export",
+        "import-legacy",
+        "merge-lake",
+        "sandbox",
+        "demo",
+        "dev",
+    ):
         done = pipeline(command, "--help")
         assert done.returncode == 0
         assert "Usage:" in done.stdout

@@ -1,0 +1,1 @@
+"""Older databases and other lakes, imported into real lakes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,8 @@ from civitai_pipeline.prompts.near_duplicates import NO_GROUP, SIGNATURE_VERSION
 from civitai_pipeline.prompts.scores import engagement_of_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from civitai_pipeline.lake.paths import Lake
 
@@ -123,6 +125,20 @@ def build_prompt_tables(
         return _build(lake, version, _NOTHING, on_slab)
 
 
+def load_last_seen(lake: Lake, version: int) -> tuple[Held, dict[int, datetime]]:
+    """What the ledger holds of a version, and when each image was last seen. Writes nothing.
+
+    Raises:
+        LakeError: The lake cannot be read, or a page is damaged.
+    """
+    start = _start(lake, version, rebuild=False)
+    with _folded(lake, version, start, Ledger(lake, version).order(start.covered), None) as (fold, connection):
+        images = _images(connection, start, fold)
+        held = Held(fold.holdings, pa.concat_tables([start.landed_pages, fold.page_rows()]))
+    columns = (images.column(name).to_pylist() for name in ("image_id", "last_seen_at"))
+    return held, dict(zip(*columns, strict=True))
+
+
 def _build(lake: Lake, version: int, start: _Start, on_slab: Callable[[int, int], None] | None) -> PromptTables:
     # What was in the ledger at this moment, not what it holds at the end: pages may land meanwhile.
     order = Ledger(lake, version).order(start.covered)
@@ -130,26 +146,32 @@ def _build(lake: Lake, version: int, start: _Start, on_slab: Callable[[int, int]
     for place in order:
         covered[place.walk] = max(covered.get(place.walk, 0), place.page)
     provenance = Provenance(CODE_VERSION, covered)
-    with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as folder:
-        fold = Fold(version, start.holdings(), Path(folder))
-        folded = 0
+    with _folded(lake, version, start, order, on_slab) as (fold, connection):
+        rows = {
+            schemas.PROMPTS: _merged_prompts(connection, start, fold),
+            schemas.REJECTED_IMAGES: _merged_rejected(connection, start, fold),
+            schemas.LANDED_PAGES: iter([start.landed_pages, fold.page_rows()]),
+        }
+        files = {
+            table.name: tables.stage_table(lake, table, version, batches, provenance) for table, batches in rows.items()
+        }
+    return PromptTables(files, pages_added=len(order), started_anew=not start.covered)
+
+
+@contextmanager
+def _folded(
+    lake: Lake, version: int, start: _Start, order: Sequence[PageId], on_slab: Callable[[int, int], None] | None
+) -> Iterator[tuple[Fold, duckdb.DuckDBPyConnection]]:
+    """The pages at ``order`` folded onto ``start``, and a connection to merge them with; files go at the end."""
+    with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as folder, duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        fold, folded = Fold(version, start.holdings(), Path(folder)), 0
         for slab in read_slabs(lake, version, order):
             fold.add(slab)
             folded += len(slab.pages)
             if on_slab is not None:
                 on_slab(folded, len(order))
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            rows = {
-                schemas.PROMPTS: _merged_prompts(connection, start, fold),
-                schemas.REJECTED_IMAGES: _merged_rejected(connection, start, fold),
-                schemas.LANDED_PAGES: iter([start.landed_pages, fold.page_rows()]),
-            }
-            files = {
-                table.name: tables.stage_table(lake, table, version, batches, provenance)
-                for table, batches in rows.items()
-            }
-    return PromptTables(files, pages_added=len(order), started_anew=not start.covered)
+        yield fold, connection
 
 
 @dataclass(frozen=True)
@@ -225,11 +247,16 @@ def _is_covered(ledger: Ledger, start: _Start) -> bool:
     )
 
 
-def _merged_prompts(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.Table]:
+def _images(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> pa.Table:
+    """Every image with a prompt: where its content lies, when it was seen, and what relative columns are made from."""
     connection.register("keys", _numbered(start.keys))
     connection.register("sightings", fold.sightings())
     connection.register("brought", fold.brought())
-    merged = connection.sql(_IMAGES).to_arrow_table()
+    return connection.sql(_IMAGES).to_arrow_table()
+
+
+def _merged_prompts(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.Table]:
+    merged = _images(connection, start, fold)
     merged = merged.append_column("engagement", _engagement(merged))
     merged = merged.append_column("near_duplicate_group", _groups(merged)).drop_columns(["prompt_signature"])
     connection.register("accepted", merged.select(["image_id"]))

@@ -120,11 +120,10 @@ class Landing:
         if not self._dry_run:
             self.ledger.land(page, raw)
         result = self.result
-        for _, reading, receipt in receive_items(
-            self.holdings, items, page.model_version_id, page.options, result.tally
-        ):
-            if receipt.effect is not Effect.NOTHING and reading.image_id is not None:
-                self.seen_at[reading.image_id] = page.fetched_at
+        received = receive_items(self.holdings, items, page.model_version_id, page.options, result.tally)
+        for image_id, receipt in received:
+            if receipt.effect is not Effect.NOTHING and image_id is not None:
+                self.seen_at[image_id] = page.fetched_at
         result.pages += 1
         if page.id.walk not in result.walks:
             result.walks.append(page.id.walk)

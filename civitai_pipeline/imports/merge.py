@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline import jsontext
 from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
-from civitai_pipeline.derive.prompt_tables import build_prompt_tables, load_held
+from civitai_pipeline.derive.prompt_tables import load_held, load_last_seen
 from civitai_pipeline.derive.version_info import unknown_info
 from civitai_pipeline.imports.landing import Landing, VersionImport, body_of
 from civitai_pipeline.lake import schemas, tables
@@ -29,8 +29,6 @@ from civitai_pipeline.prompts.values import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pyarrow as pa
 
     from civitai_pipeline.lake.pages import LandedPage
     from civitai_pipeline.lake.paths import Lake
@@ -113,16 +111,15 @@ class _Merge:
     """One version of another lake, on its way into this one."""
 
     def __init__(self, lake: Lake, other: Lake, version: int, *, dry_run: bool) -> None:
-        ours = build_prompt_tables(lake, version)
+        held, seen_at = load_last_seen(lake, version)
+        our_rows = held.landed_pages.to_pylist()
         self._theirs = Ledger(other, version)
-        self.landing = Landing(
-            Ledger(lake, version), _holdings(ours.prompts), dry_run=dry_run, seen_at=_last_seen(ours.prompts)
-        )
+        self.landing = Landing(Ledger(lake, version), held.holdings, dry_run=dry_run, seen_at=seen_at)
         self._here: dict[_Key, list[tuple[PageId, int]]] = {}
-        for row in ours.landed_pages.to_pylist():
+        for row in our_rows:
             self._here.setdefault(_key_of_row(row), []).append((PageId(row["walk"], row["page"]), row["attempted"]))
         self._their_rows = load_held(other, version).landed_pages.to_pylist()
-        self._our_walks = _walks_to_go_on(ours.landed_pages.to_pylist(), self._their_rows)
+        self._our_walks = _walks_to_go_on(our_rows, self._their_rows)
         # What their items became in their own lake: an option there may have kept one from counting.
         self._their_holdings = Holdings()
 
@@ -151,7 +148,10 @@ class _Merge:
 
     def _sightings(self, page: LandedPage, items: list[Any]) -> list[_Sighting]:
         received = receive_items(self._their_holdings, items, page.model_version_id, page.options, Tally())
-        return [_Sighting(items[place], reading.image_id, receipt.outcome) for place, reading, receipt in received]
+        return [
+            _Sighting(item, image_id, receipt.outcome)
+            for item, (image_id, receipt) in zip(items, received, strict=True)
+        ]
 
     def _without_landed(self, key: _Key, sightings: list[_Sighting]) -> list[_Sighting]:
         """What is left of a page of which a merge that was killed had landed a part."""
@@ -248,18 +248,6 @@ def _key_of(page: LandedPage) -> _Key:
 
 def _key_of_row(row: dict[str, Any]) -> _Key:
     return row["listing"], row["run_id"], row["fetched_at"].astimezone(UTC), row["cursor"]
-
-
-def _holdings(prompts: pa.Table) -> Holdings:
-    ids = prompts.column("image_id").to_pylist()
-    fingerprints = prompts.column("fingerprint").to_pylist()
-    withdrawn = prompts.filter(prompts.column("prompt_withdrawn_at").is_valid())
-    return Holdings(dict(zip(ids, fingerprints, strict=True)), set(withdrawn.column("image_id").to_pylist()))
-
-
-def _last_seen(prompts: pa.Table) -> dict[int, Any]:
-    columns = (prompts.column(name).to_pylist() for name in ("image_id", "last_seen_at"))
-    return dict(zip(*columns, strict=True))
 
 
 def _keep_names(lake: Lake, other: Lake, version: int) -> None:

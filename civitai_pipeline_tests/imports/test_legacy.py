@@ -17,7 +17,7 @@ from civitai_pipeline.collect.collector import Collector
 from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.collect.preview import preview_collection
 from civitai_pipeline.derive.prompt_resources import build_resources
-from civitai_pipeline.derive.prompt_tables import build_prompt_tables, load_held
+from civitai_pipeline.derive.prompt_tables import load_held
 from civitai_pipeline.imports import legacy
 from civitai_pipeline.imports.legacy import import_older_file
 from civitai_pipeline.imports.older_file import NoOlderFileError, OlderFileError
@@ -31,6 +31,7 @@ from civitai_pipeline.sandbox import Sandbox, World
 from civitai_pipeline.upkeep.standing import is_begun, state_of
 from civitai_pipeline.watchlist import Watchlist
 from civitai_pipeline_tests.collect.stage import item
+from civitai_pipeline_tests.tables import built_tables
 
 from .older import MODEL, NAME, START, VERSIONS, Release, make_older
 
@@ -51,7 +52,7 @@ def rows_of(lake: Lake) -> dict[tuple[int, int], dict[str, Any]]:
     return {
         (version, row["image_id"]): row
         for version in lake.versions()
-        for row in build_prompt_tables(lake, version).prompts.to_pylist()
+        for row in built_tables(lake, version).prompts.to_pylist()
     }
 
 
@@ -79,7 +80,7 @@ def test_a_generated_database_gives_the_rows_it_should(
     assert done.rejected.total() == len(older.broken) >= 6
     assert done.rows == 90
     assert sum(version.tally.attempted for version in done.versions) == 90 - len(older.broken)
-    built = {version: build_prompt_tables(lake, version) for version in lake.versions()}
+    built = {version: built_tables(lake, version) for version in lake.versions()}
     rejected = {(v, row["image_id"]) for v, tables in built.items() for row in tables.rejected_images.to_pylist()}
     assert rejected == older.no_prompt
     naming = {

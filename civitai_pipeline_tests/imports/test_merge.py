@@ -21,6 +21,7 @@ from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.locks import sole_writer
 from civitai_pipeline.lake.pages import Options, PageId, raw_body
 from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.prompts.items import read_item
 from civitai_pipeline_tests.derive.landing import NOON, VERSION, Pages, image
 from civitai_pipeline_tests.lake.examples import LISTING, land, page
 
@@ -90,9 +91,10 @@ def sightings(pages: Pages) -> list[tuple[Any, int, dict[str, Any], bool]]:
     holdings, found = Holdings(), []
     for landed in pages.ledger.pages():
         items = pages.ledger.items(landed)
-        for place, reading, receipt in receive_items(holdings, items, VERSION, landed.options, Tally()):
-            if receipt.effect is not Effect.NOTHING and reading.image_id is not None:
-                found.append((landed.fetched_at, reading.image_id, items[place], reading.prompt is not None))
+        received = receive_items(holdings, items, VERSION, landed.options, Tally())
+        for item, (image_id, receipt) in zip(items, received, strict=True):
+            if receipt.effect is not Effect.NOTHING and image_id is not None:
+                found.append((landed.fetched_at, image_id, item, read_item(item).prompt is not None))
     return found
 
 

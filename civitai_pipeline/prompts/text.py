@@ -12,7 +12,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # The weight goes with the bracket that closes over it. Digits are bounded so that a megabyte of them costs
 # one attempt for each colon instead of one for each digit.
@@ -24,6 +27,9 @@ _ANGLES = re.compile(r"([<>])")
 _TAG_KIND = re.compile(r"[\w-]+:")
 _PLAIN_TAG = re.compile(r"<[\w-]+:[^<>]*>")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# As the tools write them: ComfyUI's "embedding:name", diffusers' "<name>", and AIRs.
+_EMBEDDING = re.compile(r"(?<![\w<])embedding:[^\s,:()<>\[\]]{1,300}|\burn:air:[^\s,()<>\[\]]{1,300}", re.IGNORECASE)
+_NAME_TAG = re.compile(r"</?[\w.-]{1,100}>")
 
 
 class PromptCounts(NamedTuple):
@@ -89,6 +95,35 @@ def normalise_prompt(prompt: str) -> str:
         if "<" in bare:
             bare = _without_tags(bare)
     return _tidied(bare)
+
+
+def clean_prompt(prompt: str, embeddings: Collection[str] = ()) -> str:
+    r"""``prompt`` as words alone, for training on: what names a file or sets a strength is gone.
+
+    Removed are ``<kind:…>`` tags such as LoRAs, ``<name>`` tags, ``embedding:name`` and ``urn:air:…`` wherever
+    they stand, emphasis brackets with their weights, and each comma-separated part that is the name of one of
+    ``embeddings``, in any case. White space is folded to one space; the parts between commas are trimmed, and
+    empty ones dropped. Case, order, characters and escaped brackets (``\(``) stay. Cleaning twice changes nothing.
+
+    Args:
+        prompt: The prompt as written.
+        embeddings: The names of the image's embeddings, which most tools let stand as plain words.
+    """
+    names = {name.casefold() for name in embeddings}
+    text, before = prompt, ""
+    # What is removed can bring the ends of another tag together; each round shortens the text.
+    while text != before:
+        before = text
+        if ":" in text:
+            text = _EMBEDDING.sub(" ", text)
+        if "<" in text:
+            text = _without_tags(_NAME_TAG.sub(" ", text))
+        text = _BRACKETS.sub(_keep_literal, text)
+        parts = (" ".join(part.split()) for part in text.split(","))
+        text = ", ".join(part for part in parts if part and part.casefold() not in names)
+        if "<" not in text and ":" not in text:
+            break
+    return text
 
 
 def _fold_case(text: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from civitai_pipeline.prompts.text import normalise_prompt, prompt_counts, prompt_hash, storable
+from civitai_pipeline.prompts.text import clean_prompt, normalise_prompt, prompt_counts, prompt_hash, storable
 
 # Text dense in what the normal form is about, so that odd nestings come up.
 PROMPT_LIKE = st.lists(
@@ -115,3 +116,40 @@ def test_storable_makes_text_a_file_can_hold(text: str) -> None:
 def test_storable_replaces_only_the_lone_surrogate() -> None:
     assert storable("a\ud800b\x00") == "a\ufffdb\x00"
     assert storable("\ud83d\ude00") == "😀"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "clean"),
+    [
+        ("A Red  Kite,\n over   dunes", "A Red Kite, over dunes"),
+        ("Castle <lora:Fog:0.6>, hill", "Castle, hill"),
+        ("<lora:a<lora:b:1>:1>Sea <hypernet:x:1>", "Sea"),
+        ("a photo of <cat-toy> <b>bold</b>", "a photo of bold"),
+        ("(Kite:1.2), ((dunes)), [sky]", "Kite, dunes, sky"),
+        (r"eevee \(pokemon\)", r"eevee \(pokemon\)"),
+        ("sea, embedding:soft_light, (Embedding:fog:1.2) sky", "sea, sky"),
+        ("sea, urn:air:sdxl:lora:civitai:1@2, sky", "sea, sky"),
+        ("EasyFog, (easyfog:1.2), an easyfog day", "an easyfog day"),
+        ("i <3 you, 16:9", "i <3 you, 16:9"),
+        ("<lo(ra:x>sea", "sea"),
+        (" 海 \U0001f600 ,, ", "海 \U0001f600"),
+        ("<lora:only:1>", ""),
+    ],
+)
+def test_a_clean_prompt_is_the_words_alone(prompt: str, clean: str) -> None:
+    assert clean_prompt(prompt, ["easyFog"]) == clean
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(PROMPT_LIKE | st.sampled_from(["embedding:", "urn:air:", "<a>", ", fog,"]), max_size=4).map("".join))
+def test_cleaning_twice_changes_nothing_and_leaves_no_tag(prompt: str) -> None:
+    clean = clean_prompt(prompt, ["fog"])
+    assert clean_prompt(clean, ["fog"]) == clean
+    assert not re.search(r"<[\w-]+:[^<>]*>|(?<![\w<])embedding:\w|(?:^|, )fog(?:,|$)", clean, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("evil", ["<a:", "(", "embedding:", "urn:air:", "<(a>", "embedding(:1):(a", "</a"])
+def test_cleaning_costs_no_more_than_its_length(evil: str) -> None:
+    started = time.process_time()
+    clean_prompt(evil * (300_000 // len(evil)))
+    assert time.process_time() - started < 2

@@ -11,8 +11,9 @@ import logging
 import click
 
 from civitai_pipeline.cli.collecting import collect
+from civitai_pipeline.cli.exporting import export
 from civitai_pipeline.cli.importing import import_legacy, merge_lake
-from civitai_pipeline.cli.looking import export, preview, status, versions
+from civitai_pipeline.cli.looking import preview, status, versions
 from civitai_pipeline.cli.serving import demo, dev, sandbox
 
 

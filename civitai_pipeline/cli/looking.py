@@ -1,8 +1,6 @@
-"""The commands that look: ``versions``, ``preview``, ``status``, and ``export``, which writes what it sees."""
+"""The commands that look: ``versions``, ``preview`` and ``status``."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -130,22 +128,3 @@ def status(version: int | None, *, as_json: bool) -> None:
         "last_successful_fetch_at": "last fetched",
     }
     Console().print(rows_table([{**row, "model_version_id": str(row["model_version_id"])} for row in rows], headings))
-
-
-@click.command()
-@click.argument("chosen", metavar="[VERSION]...", type=VERSION, nargs=-1)
-@click.option(
-    "--format", "kind", type=click.Choice(["csv", "jsonl", "parquet"]), required=True, help="The file's format."
-)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file to write.")
-@click.option("--include-withdrawn", is_flag=True, help="Also prompts that their makers have withdrawn since.")
-def export(chosen: tuple[int, ...], kind: str, output: Path, *, include_withdrawn: bool) -> None:
-    """Write the prompts of some or all versions to one file."""
-    settings = settings_or_misuse()
-    from civitai_pipeline.lake.export import ExportError, export_prompts  # noqa: PLC0415 - loads DuckDB and Arrow
-
-    try:
-        rows = export_prompts(Lake.at(settings.lake), list(chosen), kind, output, withdrawn=include_withdrawn)
-    except (LakeError, ExportError) as error:
-        raise Trouble(str(error)) from None
-    say(f"{rows:,} rows written to {output}")

@@ -6,6 +6,7 @@ from pydantic import Field
 from civitai_pipeline.civitai.failures import ApiFailure
 from civitai_pipeline.collect.preview import preview_collection
 from civitai_pipeline.defs.assets import ASSETS
+from civitai_pipeline.defs.exports import export_job
 from civitai_pipeline.defs.metadata import summary_metadata
 from civitai_pipeline.defs.partitions import model_version, register_versions, version_of
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore
@@ -76,4 +77,4 @@ def preview_job() -> None:
 
 
 ASSET_JOBS = [collect, rebuild]
-OP_JOBS = [register_model, preview_job]
+OP_JOBS = [register_model, preview_job, export_job]

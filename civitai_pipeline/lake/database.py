@@ -120,7 +120,7 @@ def build_database(lake: Lake) -> list[str]:
         LakeError: The lake cannot be written, or a table's file cannot be read.
     """
     with temporary(lake.root, "database") as scratch:
-        with _duckdb_explained("write", str(lake.database)), duckdb.connect(str(scratch)) as connection:
+        with duckdb_explained("write", str(lake.database)), duckdb.connect(str(scratch)) as connection:
             _create_views(connection, lake)
         swap_in(scratch, lake.database)
     return [table.name for table in TABLES] + list(VIEWS)
@@ -133,14 +133,16 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
         LakeError: A table's file cannot be read.
     """
     connection = duckdb.connect()
-    with _duckdb_explained("read the tables in", str(lake.root)):
+    with duckdb_explained("read the tables in", str(lake.root)):
         connection.execute("SET TimeZone = 'UTC'")
+        # Drawn on standard output after two seconds, where it would stand in the middle of an answer.
+        connection.execute("SET enable_progress_bar = false")
         _create_views(connection, lake)
     return connection
 
 
 @contextmanager
-def _duckdb_explained(doing: str, what: str) -> Iterator[None]:
+def duckdb_explained(doing: str, what: str) -> Iterator[None]:
     """Turns DuckDB's trouble with a file, which its message names, into a :class:`LakeError`."""
     try:
         yield

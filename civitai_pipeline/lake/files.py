@@ -187,14 +187,15 @@ def _is_abandoned(path: UPath) -> bool:
     host_and_pid = rest.rpartition("-")[0]
     host, _, pid = host_and_pid.rpartition("-")
     if host == socket.gethostname() and pid.isascii() and pid.isdigit():
-        return not _is_alive(int(pid))
+        return not is_alive(int(pid))
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
     except FileNotFoundError:
         return False
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is alive, or has ended without being asked for its end."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

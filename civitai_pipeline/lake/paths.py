@@ -104,6 +104,11 @@ class Lake:
         return self.root / "imports" / digest
 
     @property
+    def author_key(self) -> UPath:
+        """The file of the key that exports hash user names with."""
+        return self.root / ".keys" / "authors"
+
+    @property
     def database(self) -> UPath:
         """The DuckDB file of views."""
         return self.root / "civitai.duckdb"

@@ -79,7 +79,7 @@ def test_all_but_what_spans_versions_is_partitioned_by_model_version(specs: dict
 
 def test_the_jobs_are_there() -> None:
     names = {job.name for job in build_defs().resolve_all_job_defs()}
-    assert {"collect", "rebuild", "register_model", "preview_collection"} <= names
+    assert {"collect", "rebuild", "register_model", "preview_collection", "export_prompts"} <= names
 
 
 def test_the_definitions_load() -> None:

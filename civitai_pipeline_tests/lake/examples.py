@@ -64,6 +64,7 @@ def prompt_row(image_id: int, version: int = VERSION, **fields: object) -> dict[
         "model_version_id": version,
         "prompt": f"kite {image_id}",
         "prompt_hash": "h",
+        "browsing_level": 1,
         "generator": "unknown",
         "prompt_length": 6,
         "tag_count": 1,

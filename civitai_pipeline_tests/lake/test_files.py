@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from civitai_pipeline.export.options import ExportOptions
+from civitai_pipeline.export.run import export_prompts
+from civitai_pipeline.export.staging import ExportError
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.database import build_database
-from civitai_pipeline.lake.export import ExportError, export_prompts
 from civitai_pipeline.lake.files import LakeError, sweep_abandoned, temporary, write_whole
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.locks import sole_writer
@@ -215,7 +217,7 @@ def test_an_export_to_a_full_or_missing_place_is_told(mounted: Callable[[str], P
     for kind in ("csv", "jsonl", "parquet"):
         output = folder / f"out.{kind}"
         with pytest.raises(ExportError) as caught:
-            export_prompts(lake, [], kind, output)
+            export_prompts(lake, [], ExportOptions(kind), output)
         assert str(output) in _one_clear_line(caught.value)
     assert list(folder.iterdir()) == []
 
@@ -240,6 +242,6 @@ def test_a_disk_that_may_not_be_written_is_told(mounted: Callable[[str], Path]) 
     with pytest.raises(LakeError, match="may not write there"), sole_writer(lake, VERSION):
         pass
     with pytest.raises(ExportError):
-        export_prompts(lake, [], "csv", folder / "out.csv")
+        export_prompts(lake, [], ExportOptions("csv"), folder / "out.csv")
     assert Ledger(lake, VERSION).covered() == {1: 1}
     assert read_table(lake, schemas.PROMPTS, VERSION).num_rows == 1

@@ -96,7 +96,7 @@ def export_of_prompts(
     }
     if result.first_rows is not None:
         shown = [name for name in _PREVIEWED if name in result.first_rows.column_names]
-        metadata["preview"] = preview(result.first_rows, shown)
+        metadata["preview"] = preview(result.first_rows.select(shown))
     context.add_output_metadata(metadata)
 
 

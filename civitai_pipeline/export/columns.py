@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from civitai_pipeline.export.options import OptionError
-from civitai_pipeline.lake.schemas import DOUBLE, PROMPTS, VARCHAR, VARCHAR_LIST, Column
+from civitai_pipeline.lake.schemas import DOUBLE, PROMPTS, SIGNATURE, VARCHAR, VARCHAR_LIST, Column
 
 if TYPE_CHECKING:
     from civitai_pipeline.export.options import ExportOptions
@@ -23,8 +23,10 @@ FROM_CATEGORIES = {
     "categories": Column("categories", VARCHAR_LIST, "Every category of the prompt, the surest first"),
     "matched_keywords": Column("matched_keywords", VARCHAR_LIST, "The primary category's evidence"),
 }
+# A signature is bytes, which neither CSV nor JSON can hold, and means nothing outside the lake.
+_PROMPTS = {column.name: column for column in PROMPTS.columns if column.type != SIGNATURE}
 COLUMNS: dict[str, Column] = {
-    **{column.name: column for column in PROMPTS.columns},
+    **_PROMPTS,
     **FROM_CATEGORIES,
     **CLEAN,
     AUTHOR_HASH.name: AUTHOR_HASH,
@@ -56,7 +58,7 @@ def columns_of(options: ExportOptions) -> tuple[Column, ...]:
 def _default(options: ExportOptions) -> tuple[str, ...]:
     if options.format == "huggingface":
         return _HUGGINGFACE
-    names = [*(column.name for column in PROMPTS.columns), "category"]
+    names = [*_PROMPTS, "category"]
     if options.hides_authors:
         names[names.index("username")] = AUTHOR_HASH.name
     return tuple(names)

@@ -118,7 +118,7 @@ def clean_prompt(prompt: str, embeddings: Collection[str] = ()) -> str:
             text = _EMBEDDING.sub(" ", text)
         if "<" in text:
             text = _without_tags(_NAME_TAG.sub(" ", text))
-        text = _BRACKETS.sub(_keep_literal, text)
+        text = _without_emphasis(text)
         parts = (" ".join(part.split()) for part in text.split(","))
         text = ", ".join(part for part in parts if part and part.casefold() not in names)
         if "<" not in text and ":" not in text:

@@ -74,6 +74,7 @@ def prompt_row(image_id: int, version: int = VERSION, **fields: object) -> dict[
         "first_page": "1/1",
         "last_page": "1/1",
         "fingerprint": 1,
+        "prompt_signature": bytes(64),
         "resources": "[]",
         **fields,
     }

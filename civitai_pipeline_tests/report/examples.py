@@ -185,6 +185,7 @@ def _prompt(rng: random.Random, image_id: int, version: int, before: list[dict[s
         "first_page": "1/1",
         "last_page": "1/1",
         "fingerprint": image_id,
+        "prompt_signature": bytes(64),
         "resources": "[]",
     }
 

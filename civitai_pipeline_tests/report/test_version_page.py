@@ -45,6 +45,7 @@ def prompt(image_id: int, text: str, **values: object) -> dict[str, Any]:
         "first_page": "1/1",
         "last_page": "1/1",
         "fingerprint": 0,
+        "prompt_signature": bytes(64),
         "resources": "[]",
         **values,
     }

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+from civitai_pipeline.prompts.segments import tokens_of
 
 DEFAULT_TAXONOMY = Path(__file__).with_name("taxonomy.toml")
 UNCATEGORIZED = "uncategorized"
@@ -23,7 +26,6 @@ STRENGTHS: dict[str, float] = {"strong": 1.5, "terms": 1.0, "weak": 0.5}
 # More spellings of one term than this is a slip in its brackets.
 _MAX_SPELLINGS = 5_000
 
-WORD = re.compile(r"f/?\d+(?:\.\d+)?(?![^\W_])|\d+(?:[.:/]\d+)+|[^\W_]+(?:'[^\W_]+)*")
 _GROUP = re.compile(r"\(([^()]*)\)")
 _SET = re.compile(r"<([^<>]*)>")
 
@@ -56,6 +58,7 @@ class Taxonomy:
             only keeps its words from being taken for evidence.
         patterns: Evidence of a single token that holds a digit and matches as a whole.
         terms: How many terms the file lists for each category.
+        fingerprint: Hash of the file: eight hexadecimal digits.
     """
 
     version: str
@@ -63,11 +66,7 @@ class Taxonomy:
     phrases: dict[str, tuple[Evidence, ...]]
     patterns: tuple[tuple[re.Pattern[str], Evidence], ...]
     terms: dict[str, int]
-
-
-def tokens_of(text: str) -> list[str]:
-    """The tokens of lower-case ``text``: words without possessive, numbers with their dots, ``f/1.4``, ``16:9``."""
-    return [token.removesuffix("'s") if "'" in token else token for token in WORD.findall(text)]
+    fingerprint: str
 
 
 def load_taxonomy(path: Path | None = None) -> Taxonomy:
@@ -78,12 +77,13 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
     """
     source = path or DEFAULT_TAXONOMY
     try:
-        document = tomllib.loads(source.read_text(encoding="utf-8"))
+        text = source.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except OSError as error:
         raise TaxonomyError(f"{source}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TaxonomyError(f"{source}: is not TOML: {error}") from error
-    return _Loader(source, document).taxonomy()
+    return _Loader(source, document).taxonomy(blake2b(text.encode(), digest_size=4).hexdigest())
 
 
 class _Loader:
@@ -95,7 +95,7 @@ class _Loader:
         self._plurals: list[tuple[str, Evidence | None]] = []
         self._patterns: list[tuple[re.Pattern[str], Evidence]] = []
 
-    def taxonomy(self) -> Taxonomy:
+    def taxonomy(self, fingerprint: str) -> Taxonomy:
         version = self._document.get("version")
         if not isinstance(version, str) or not version.strip():
             raise TaxonomyError(f"{self._source}: states no version (a text, at the top)")
@@ -112,7 +112,7 @@ class _Loader:
                 self._list(spelling, None)
         self._add_plurals()
         phrases = {phrase: tuple(held.values()) for phrase, held in self._found.items()}
-        return Taxonomy(version.strip(), tuple(categories), phrases, tuple(self._patterns), terms)
+        return Taxonomy(version.strip(), tuple(categories), phrases, tuple(self._patterns), terms, fingerprint)
 
     def _list(self, spelling: str, evidence: Evidence | None, *, plural: bool = True) -> None:
         """Hold ``spelling`` as evidence, or as none."""

@@ -15,7 +15,7 @@ from civitai_pipeline.derive.prompt_categories import build_categories
 from civitai_pipeline.derive.prompt_resources import build_resources
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.tables import Provenance, read_earlier, schema_faults, write_table
-from civitai_pipeline.prompts.categories import Categorizer, CategoryMatch
+from civitai_pipeline.prompts.categories import Categorizer
 from civitai_pipeline.prompts.taxonomy import load_taxonomy
 
 from .landing import VERSION, Pages, column, image
@@ -31,9 +31,9 @@ class Counting(Categorizer):
         super().__init__(TAXONOMY if version is None else replace(TAXONOMY, version=version))
         self.asked: list[str] = []
 
-    def categorize(self, prompt: str) -> list[CategoryMatch]:
-        self.asked.append(prompt)
-        return super().categorize(prompt)
+    def categorize_all(self, prompts: Any) -> pa.Table:  # noqa: ANN401 - any column of texts
+        self.asked += prompts.to_pylist()
+        return super().categorize_all(prompts)
 
 
 def resources_of(table: pa.Table, image_id: int) -> list[tuple[Any, ...]]:

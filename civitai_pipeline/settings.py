@@ -46,6 +46,7 @@ class Settings:
         retry_budget: Seconds to spend waiting between the tries of one request.
         browsing_level: The maturity bits to ask for, 1 to 31.
         watchlist: The file that says what to keep up to date.
+        taxonomy: The file with the words of the categories, or None for the one that comes with the package.
         failure_webhook: Where failed runs are told of, or None to tell nobody. Kept out of ``repr``: such
             addresses hold secrets.
     """
@@ -59,6 +60,7 @@ class Settings:
     retry_budget: float = 120.0
     browsing_level: int = 1
     watchlist: str = DEFAULT_WATCHLIST
+    taxonomy: str | None = None
     failure_webhook: str | None = field(default=None, repr=False)
 
 
@@ -86,6 +88,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         retry_budget=_seconds(env, "CIVITAI_RETRY_BUDGET", 120.0, zero_is_legal=True),
         browsing_level=_browsing_level(env, "CIVITAI_BROWSING_LEVEL"),
         watchlist=_text(env, "CIVITAI_WATCHLIST") or DEFAULT_WATCHLIST,
+        taxonomy=_text(env, "CIVITAI_TAXONOMY"),
         failure_webhook=_webhook(_text(env, "CIVITAI_FAILURE_WEBHOOK")),
     )
 

@@ -22,6 +22,7 @@ VARIABLES = {
     "CIVITAI_RETRY_BUDGET": "retry_budget",
     "CIVITAI_BROWSING_LEVEL": "browsing_level",
     "CIVITAI_WATCHLIST": "watchlist",
+    "CIVITAI_TAXONOMY": "taxonomy",
     "CIVITAI_FAILURE_WEBHOOK": "failure_webhook",
 }
 KEY = "s3cret-0123456789abcdef"
@@ -42,6 +43,7 @@ def test_an_empty_environment_gives_the_defaults_of_the_contract(
         retry_budget=120.0,
         browsing_level=1,
         watchlist="watchlist.yaml",
+        taxonomy=None,
         failure_webhook=None,
     )
     assert load_settings(dict.fromkeys(VARIABLES, "")) == defaults
@@ -63,6 +65,7 @@ def test_an_empty_environment_gives_the_defaults_of_the_contract(
         ("CIVITAI_RETRY_BUDGET", "0", 0.0),
         ("CIVITAI_BROWSING_LEVEL", "31", 31),
         ("CIVITAI_WATCHLIST", "/etc/versions.yaml", "/etc/versions.yaml"),
+        ("CIVITAI_TAXONOMY", " words.toml ", "words.toml"),
         ("CIVITAI_FAILURE_WEBHOOK", "https://hooks.example/T0/B0", "https://hooks.example/T0/B0"),
     ],
 )

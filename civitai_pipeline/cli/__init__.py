@@ -15,6 +15,7 @@ from civitai_pipeline.cli.exporting import export
 from civitai_pipeline.cli.importing import import_legacy, merge_lake
 from civitai_pipeline.cli.looking import preview, status, versions
 from civitai_pipeline.cli.serving import demo, dev, sandbox
+from civitai_pipeline.cli.words import taxonomy
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,5 +29,8 @@ def main(*, verbose: bool) -> None:
     logging.basicConfig(handlers=[handler], format="%(levelname)s %(message)s", level=logging.INFO)
 
 
-for command in (collect, versions, preview, status, export, import_legacy, merge_lake, dev, sandbox, demo):
+COMMANDS = (
+    collect, versions, preview, status, export, taxonomy, import_legacy, merge_lake, dev, sandbox, demo,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)

@@ -1,7 +1,8 @@
-"""Resources: the API client, the lake and the progress listener, made from the environment when used."""
+"""Resources: the API client, the lake, the taxonomy and the progress listener, made from the environment when used."""
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import dagster as dg
@@ -9,6 +10,7 @@ import dagster as dg
 from civitai_pipeline.civitai.client import CivitaiClient
 from civitai_pipeline.collect.summary import Summary
 from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.prompts.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from civitai_pipeline.settings import Settings, SettingsError, load_settings
 
 
@@ -52,6 +54,24 @@ class LakeStore(dg.ConfigurableResource["LakeStore"]):
             dagster.Failure: The environment holds something unusable.
         """
         return Lake.at(_settings().lake)
+
+
+def taxonomy_in_use() -> Taxonomy:
+    """The words of the categories, as the environment names them (``CIVITAI_TAXONOMY``).
+
+    Raises:
+        dagster.Failure: The environment holds something unusable, or the file does.
+    """
+    named = _settings().taxonomy
+    try:
+        return load_taxonomy(None if named is None else Path(named).expanduser())
+    except TaxonomyError as error:
+        raise dg.Failure(
+            f"{error} (CIVITAI_TAXONOMY names this file; civitai-pipeline taxonomy --check FILE checks one)"
+            if named
+            else str(error),
+            allow_retries=False,
+        ) from None
 
 
 def client_for(settings: Settings) -> CivitaiClient:

@@ -80,9 +80,9 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
         text = source.read_text(encoding="utf-8")
         document = tomllib.loads(text)
     except OSError as error:
-        raise TaxonomyError(f"{source}: cannot be read: {error.strerror}") from error
+        raise TaxonomyError(f"{source}: cannot be read: {error.strerror}; name a file that exists") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TaxonomyError(f"{source}: is not TOML: {error}") from error
+        raise TaxonomyError(f"{source}: is not TOML: {error}; mend that line") from error
     return _Loader(source, document).taxonomy(blake2b(text.encode(), digest_size=4).hexdigest())
 
 
@@ -98,14 +98,18 @@ class _Loader:
     def taxonomy(self, fingerprint: str) -> Taxonomy:
         version = self._document.get("version")
         if not isinstance(version, str) or not version.strip():
-            raise TaxonomyError(f"{self._source}: states no version (a text, at the top)")
+            raise TaxonomyError(f'{self._source}: states no version; write version = "1" at its top, as text')
         for name in self._document.keys() - {"version", "sets", "ignore", "categories"}:
-            raise TaxonomyError(f"{self._source}: '{name}' is not part of the format")
+            raise TaxonomyError(
+                f"{self._source}: '{name}' is not part of the format; remove it, or put it under [categories]"
+            )
         for name, members in self._table("sets").items():
             self._sets[name] = "|".join(self._texts(members, f"sets.{name}"))
         categories = self._table("categories")
         if not categories or UNCATEGORIZED in categories:
-            raise TaxonomyError(f"{self._source}: needs categories, none of them '{UNCATEGORIZED}'")
+            raise TaxonomyError(
+                f"{self._source}: needs categories, none of them '{UNCATEGORIZED}'; begin one with [categories.style]"
+            )
         terms = {category: self._category(category, lists) for category, lists in categories.items()}
         for phrase in self._texts(self._table("ignore").get("terms", []), "ignore"):
             for spelling in self._spellings(phrase, "ignore"):
@@ -133,17 +137,21 @@ class _Loader:
 
     def _category(self, category: str, lists: object) -> int:
         if not isinstance(lists, dict):
-            raise TaxonomyError(f"{self._source}: category '{category}' is not a table")
+            raise TaxonomyError(
+                f"{self._source}: category '{category}' is not a table; put lists under [categories.{category}]"
+            )
         count = 0
         seen: set[str] = set()
         for name, terms in lists.items():
             if name not in STRENGTHS:
                 known = ", ".join(STRENGTHS)
-                raise TaxonomyError(f"{self._source}: category '{category}': '{name}' is none of {known}")
+                raise TaxonomyError(
+                    f"{self._source}: category '{category}': '{name}' is none of {known}; rename the list"
+                )
             for term in self._texts(terms, category):
                 count += 1
                 if term in seen:
-                    raise TaxonomyError(f"{self._source}: category '{category}': '{term}' is listed twice")
+                    raise TaxonomyError(f"{self._source}: category '{category}': '{term}' is listed twice; remove one")
                 seen.add(term)
                 if len(term) > 1 and term[0] == term[-1] == "/":
                     evidence = Evidence(category, term, STRENGTHS[name])
@@ -157,44 +165,56 @@ class _Loader:
     def _table(self, name: str) -> dict[str, Any]:
         value = self._document.get(name, {})
         if not isinstance(value, dict):
-            raise TaxonomyError(f"{self._source}: '{name}' is not a table")
+            raise TaxonomyError(f"{self._source}: '{name}' is not a table; write [{name}] and lists under it")
         return value
 
     def _texts(self, value: object, where: str) -> list[str]:
         if not isinstance(value, list):
-            raise TaxonomyError(f"{self._source}: category '{where}': its terms are not a list")
+            raise TaxonomyError(
+                f'{self._source}: category \'{where}\': its terms are not a list; write them as ["one", "another"]'
+            )
         for one in value:
             if not isinstance(one, str) or not one.strip():
-                raise TaxonomyError(f"{self._source}: category '{where}': term {one!r} is not text")
+                raise TaxonomyError(
+                    f"{self._source}: category '{where}': term {one!r} is not text; put it in quotes, or remove it"
+                )
         return value
 
     def _pattern(self, term: str, category: str) -> re.Pattern[str]:
         try:
             return re.compile(term[1:-1])
         except re.error as error:
-            raise TaxonomyError(f"{self._source}: category '{category}': pattern '{term}': {error}") from error
+            raise TaxonomyError(
+                f"{self._source}: category '{category}': pattern '{term}' is no regular expression: {error}; mend it"
+            ) from error
 
     def _spellings(self, term: str, category: str) -> dict[str, str]:
         """Every phrase that ``term`` stands for, with the uninflected phrase it is a spelling of."""
 
         def members(match: re.Match[str]) -> str:
             if match[1] not in self._sets:
-                raise TaxonomyError(f"{self._source}: category '{category}': '{term}': there is no set '{match[1]}'")
+                raise TaxonomyError(
+                    f"{self._source}: category '{category}': '{term}': there is no set '{match[1]}'; add it to [sets]"
+                )
             return f"({self._sets[match[1]]})"
 
         expanded = _SET.sub(members, term.lower())
         pieces = _GROUP.split(expanded)
         if any(bracket in piece for piece in pieces for bracket in "()"):
-            raise TaxonomyError(f"{self._source}: category '{category}': '{term}': brackets do not pair up")
+            raise TaxonomyError(
+                f"{self._source}: category '{category}': '{term}': brackets do not pair up; close each, and nest none"
+            )
         choices = [piece.split("|") if place % 2 else [piece] for place, piece in enumerate(pieces)]
         found: dict[str, str] = {}
         for count, parts in enumerate(product(*choices)):
             if count >= _MAX_SPELLINGS:
-                raise TaxonomyError(f"{self._source}: category '{category}': '{term}' has too many spellings")
+                raise TaxonomyError(
+                    f"{self._source}: category '{category}': '{term}' has too many spellings; make several terms of it"
+                )
             text = "".join(parts).replace("_", " ")
             base = " ".join(tokens_of(text))
             if not base:
-                raise TaxonomyError(f"{self._source}: category '{category}': '{term}' holds no word")
+                raise TaxonomyError(f"{self._source}: category '{category}': '{term}' holds no word; remove it")
             base = base if base.endswith("ss") else base.removesuffix("s")
             variants = [text, text.replace("-", "")] if "-" in text else [text]
             for variant in _verb_forms(variants):

@@ -7,7 +7,7 @@ from pydantic import Field
 from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.assets.common import TABLES, table_asset, table_out
 from civitai_pipeline.defs.partitions import model_version, version_of
-from civitai_pipeline.defs.resources import LakeStore
+from civitai_pipeline.defs.resources import LakeStore, taxonomy_in_use
 from civitai_pipeline.derive.near_duplicate_groups import CODE_VERSION as GROUPS_CODE_VERSION
 from civitai_pipeline.derive.near_duplicate_groups import build_near_duplicate_groups
 from civitai_pipeline.derive.prompt_categories import CODE_VERSION as CATEGORIES_CODE_VERSION
@@ -19,7 +19,6 @@ from civitai_pipeline.derive.prompt_tables import STEP_TABLES, build_prompt_tabl
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.tables import TableFile
 from civitai_pipeline.prompts.categories import Categorizer
-from civitai_pipeline.prompts.taxonomy import load_taxonomy
 
 
 class PromptsConfig(dg.Config):
@@ -62,7 +61,7 @@ def prompt_resources(prompts: pa.Table) -> pa.Table:
 def prompt_categories(context: dg.AssetExecutionContext, prompts: pa.Table, store: LakeStore) -> pa.Table:
     """Categorizes the prompts not categorized yet by this taxonomy."""
     earlier = tables.read_earlier(store.lake(), schemas.PROMPT_CATEGORIES, version_of(context.partition_key))
-    return build_categories(prompts, earlier, Categorizer(load_taxonomy()))
+    return build_categories(prompts, earlier, Categorizer(taxonomy_in_use()))
 
 
 @table_asset(schemas.NEAR_DUPLICATE_GROUPS, group=TABLES, code_version=GROUPS_CODE_VERSION)

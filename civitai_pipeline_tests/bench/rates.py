@@ -34,7 +34,7 @@ def keyword_rates(lake: Lake) -> dict[str, float]:
     categorizer = Categorizer(taxonomy)
     categorizer.categorize_all(prompts[:10])
     column = pa.array(prompts)
-    lists = pa.array([prompt for prompt in prompts if prompt.count(",") > 15])  # noqa: PLR2004 - a list, not a sentence
+    lists = pa.array([prompt for prompt in prompts if prompt.count(",") > 15])
     sentences = pa.array([prompt for prompt in prompts if ", " not in prompt])
     return {
         f"plain loop over the taxonomy's {len(phrases):,} phrases": _rate(

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from civitai_pipeline.dictionary_analyses import ANALYSES
 from civitai_pipeline.lake.database import VIEWS, connect
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.lake.schemas import PROMPTS, TABLES
@@ -268,7 +269,7 @@ def dictionary() -> str:
     parts = [_INTRODUCTION, "## Tables\n", *map(_table_section, TABLES), _VIEWS_INTRODUCTION]
     with tempfile.TemporaryDirectory() as empty:
         parts += _view_sections(Lake.at(empty))
-    return "\n".join([*parts, _MEANINGS])
+    return "\n".join([*parts, _MEANINGS, ANALYSES])
 
 
 def _table_section(table: Table) -> str:

@@ -5,6 +5,7 @@ data is sound but somebody should look.
 """
 
 import warnings
+from collections.abc import Iterator
 
 import dagster as dg
 import pyarrow as pa
@@ -14,9 +15,10 @@ from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.defs.assets.collection import CONTRACT_BREACHES, CONTRACT_COUNTS, CONTRACT_ODDITIES, image_pages
 from civitai_pipeline.defs.events import latest_metadata, latest_summary
 from civitai_pipeline.defs.partitions import model_version, version_of
+from civitai_pipeline.defs.resources import LakeStore
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.schemas import Table
-from civitai_pipeline.lake.tables import schema_faults
+from civitai_pipeline.lake.tables import read_table, schema_faults
 from civitai_pipeline.prompts.items import Outcome
 
 # Checks with partitions are a preview in Dagster 1.13, whose patch version is pinned; without them a result
@@ -179,18 +181,51 @@ def groups_are_those_of_prompts(near_duplicate_groups: pa.Table, prompts: pa.Tab
     return _finding(faults, {"groups": len(groups), "images": images})
 
 
+_SCHEMA_MATCHES = "The file has the declared columns and types, and no null where none may be."
+
+
 def _schema_check(table: Table) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         name="schema_matches",
         asset=table.name,
         blocking=True,
         partitions_def=model_version,
-        description="The file has the declared columns and types, and no null where none may be.",
+        description=_SCHEMA_MATCHES,
     )
     def schema_matches(data: pa.Table) -> dg.AssetCheckResult:
         return _finding(schema_faults(table, data), {"rows": len(data), "columns": len(data.column_names)})
 
     return schema_matches
+
+
+# One step for the dozen of them: a step costs more than the check.
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            "schema_matches",
+            asset=table.name,
+            blocking=True,
+            partitions_def=model_version,
+            description=_SCHEMA_MATCHES,
+        )
+        for table in schemas.ANALYSIS_TABLES
+    ],
+)
+def schemas_of_analyses_match(
+    context: dg.AssetCheckExecutionContext, store: LakeStore
+) -> Iterator[dg.AssetCheckResult]:
+    """Each file of the analyses has the declared columns and types."""
+    lake, version = store.lake(), version_of(context.partition_key)
+    for table in schemas.ANALYSIS_TABLES:
+        data = read_table(lake, table, version)
+        faults = schema_faults(table, data)
+        yield dg.AssetCheckResult(
+            asset_key=table.name,
+            check_name="schema_matches",
+            passed=not faults,
+            description="; ".join(faults) or None,
+            metadata={"rows": len(data), "columns": len(data.column_names)},
+        )
 
 
 CHECKS = [
@@ -203,5 +238,6 @@ CHECKS = [
     categories_belong_to_prompts,
     categories_are_well_formed,
     groups_are_those_of_prompts,
-    *(_schema_check(table) for table in schemas.TABLES),
+    *(_schema_check(table) for table in schemas.TABLES if table not in schemas.ANALYSIS_TABLES),
+    schemas_of_analyses_match,
 ]

@@ -1,91 +1,48 @@
 """The lake's tables: every column's name, type and meaning, declared once.
 
 The Parquet files, Dagster's column metadata, the schema check and the data dictionary all read the
-declarations below. A column's order here is its order in the file.
+declarations below and in ``analysis_schemas``. A column's order here is its order in the file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from civitai_pipeline.lake.analysis_schemas import ANALYSIS_TABLES
+from civitai_pipeline.lake.columns import (
+    BIGINT,
+    BOOLEAN,
+    DOUBLE,
+    INTEGER,
+    SIGNATURE,
+    SQL_NAMES,
+    TIMESTAMPTZ,
+    VARCHAR,
+    VARCHAR_LIST,
+    Column,
+    Table,
+)
 
-import pyarrow as pa
-
-BIGINT = pa.int64()
-INTEGER = pa.int32()
-DOUBLE = pa.float64()
-BOOLEAN = pa.bool_()
-VARCHAR = pa.string()
-VARCHAR_LIST = pa.list_(pa.string())
-TIMESTAMPTZ = pa.timestamp("us", tz="UTC")
-SIGNATURE = pa.binary(64)
-
-SQL_NAMES: dict[pa.DataType, str] = {
-    BIGINT: "BIGINT",
-    INTEGER: "INTEGER",
-    DOUBLE: "DOUBLE",
-    BOOLEAN: "BOOLEAN",
-    VARCHAR: "VARCHAR",
-    VARCHAR_LIST: "VARCHAR[]",
-    TIMESTAMPTZ: "TIMESTAMPTZ",
-    SIGNATURE: "BLOB",
-}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table.
-
-    Attributes:
-        name: The column's name in the file and in SQL.
-        type: Its Arrow type.
-        description: What a value means, with its unit.
-        required: Whether a null is a breach of contract.
-    """
-
-    name: str
-    type: pa.DataType
-    description: str
-    required: bool = False
-
-    @property
-    def sql_type(self) -> str:
-        """The type's name in DuckDB."""
-        return SQL_NAMES[self.type]
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of the lake, a Parquet file for each model version.
-
-    Attributes:
-        name: The table's name, which is also its folder and its view in ``civitai.duckdb``.
-        description: What one row is.
-        key: The columns that identify a row, by which its file is ordered.
-        columns: The columns, in file order.
-    """
-
-    name: str
-    description: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-
-    @cached_property
-    def arrow_schema(self) -> pa.Schema:
-        """The schema of the table's files."""
-        return pa.schema([pa.field(c.name, c.type, nullable=not c.required) for c in self.columns])
-
-    def column(self, name: str) -> Column:
-        """The column called ``name``.
-
-        Raises:
-            KeyError: There is none.
-        """
-        for candidate in self.columns:
-            if candidate.name == name:
-                return candidate
-        raise KeyError(name)
-
+__all__ = [
+    "ANALYSIS_TABLES",
+    "BIGINT",
+    "BOOLEAN",
+    "DOUBLE",
+    "INTEGER",
+    "LANDED_PAGES",
+    "MODEL_VERSION_INFO",
+    "NEAR_DUPLICATE_GROUPS",
+    "PROMPTS",
+    "PROMPT_CATEGORIES",
+    "PROMPT_RESOURCES",
+    "REJECTED_IMAGES",
+    "SIGNATURE",
+    "SQL_NAMES",
+    "TABLES",
+    "TIMESTAMPTZ",
+    "VARCHAR",
+    "VARCHAR_LIST",
+    "Column",
+    "Table",
+]
 
 _IMAGE_ID = Column("image_id", BIGINT, "CivitAI's id of the image", required=True)
 _VERSION_ID = Column("model_version_id", BIGINT, "The model version whose gallery was asked for", required=True)
@@ -308,4 +265,5 @@ TABLES: tuple[Table, ...] = (
     PROMPT_RESOURCES,
     PROMPT_CATEGORIES,
     NEAR_DUPLICATE_GROUPS,
+    *ANALYSIS_TABLES,
 )

@@ -98,9 +98,9 @@ def test_the_summary_stands_on_the_materialization_and_adds_up(instance: dg.Dags
 def test_rows_are_counted_and_columns_shown_on_each_table(instance: dg.DagsterInstance) -> None:
     result = run(instance)
     for table in schemas.TABLES:
-        event = result.asset_materializations_for_node(
-            "prompt_tables" if table.name in {"prompts", "rejected_images", "landed_pages"} else table.name
-        )
+        steps = dict.fromkeys(("prompts", "rejected_images", "landed_pages"), "prompt_tables")
+        steps |= {analysis.name: "prompt_analyses" for analysis in schemas.ANALYSIS_TABLES}
+        event = result.asset_materializations_for_node(steps.get(table.name, table.name))
         found = next(m for m in event if m.asset_key.to_user_string() == table.name)
         assert found.metadata["dagster/partition_row_count"].value == found.metadata["rows"].value
         assert found.partition == str(VERSION)

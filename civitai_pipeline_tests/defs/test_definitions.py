@@ -31,15 +31,8 @@ EDGES: Mapping[str, set[str]] = {
         "prompt_categories",
     },
     "collection_report": {"version_report"},
-    "prompt_database": {
-        "model_version_info",
-        "prompts",
-        "rejected_images",
-        "landed_pages",
-        "prompt_resources",
-        "prompt_categories",
-        "near_duplicate_groups",
-    },
+    "prompt_database": {table.name for table in schemas.TABLES},
+    **{table.name: {"prompts", "prompt_resources", "prompt_categories"} for table in schemas.ANALYSIS_TABLES},
 }
 
 

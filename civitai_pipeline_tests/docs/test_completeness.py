@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 
 from civitai_pipeline.collect.summary import StopReason, Summary
 from civitai_pipeline.definitions import build_defs
+from civitai_pipeline.derive.analyses import build_analyses
+from civitai_pipeline.derive.analyses.structure import MARKS
 from civitai_pipeline.dictionary import dictionary
 from civitai_pipeline.lake.database import VIEWS
-from civitai_pipeline.lake.schemas import TABLES
+from civitai_pipeline.lake.schemas import PROMPT_CATEGORIES, PROMPT_RESOURCES, PROMPTS, TABLES
+from civitai_pipeline.lake.tables import from_rows
 from civitai_pipeline.prompts.items import Outcome
 from civitai_pipeline_tests.docs.documents import ROOT, names_in, rows_after, text_of
+from civitai_pipeline_tests.lake.examples import prompt_row
 
 
 def test_the_data_dictionary_is_current() -> None:
@@ -32,6 +36,17 @@ def test_the_data_dictionary_has_every_table_view_and_column() -> None:
 def test_the_data_dictionary_explains_every_outcome_in_order_of_precedence() -> None:
     rows = rows_after(text_of("docs/data-dictionary.md"), "### Outcomes")
     assert [row[0].strip("`") for row in rows] == [outcome.value for outcome in Outcome]
+
+
+def test_the_data_dictionary_explains_every_fact_and_measure_of_the_analyses() -> None:
+    text = text_of("docs/data-dictionary.md")
+    assert names_in([row[0] for row in rows_after(text, "### Measures of `prompt_structure`")]) == set(MARKS)
+    tables = build_analyses(
+        from_rows(PROMPTS, [prompt_row(1)]),
+        *(table.arrow_schema.empty_table() for table in (PROMPT_RESOURCES, PROMPT_CATEGORIES)),
+    )
+    facts = set(tables["capture_rates"].column("fact").to_pylist())
+    assert names_in([row[0] for row in rows_after(text, "### Facts of `capture_rates`")]) == facts
 
 
 def test_every_dependency_is_justified_and_no_other() -> None:

@@ -1,8 +1,9 @@
 """Assets: what the pipeline makes of each model version, and of all of them together.
 
-``collection`` asks the API, ``tables`` folds what landed, ``publication`` shows it.
+``collection`` asks the API, ``tables`` folds what landed, ``analyses`` counts it, ``publication`` shows it.
 """
 
+from civitai_pipeline.defs.assets.analyses import prompt_analyses
 from civitai_pipeline.defs.assets.collection import image_pages, model_version_info
 from civitai_pipeline.defs.assets.publication import collection_report, prompt_database, version_report
 from civitai_pipeline.defs.assets.tables import (
@@ -19,6 +20,7 @@ ASSETS = [
     prompt_resources,
     prompt_categories,
     near_duplicate_groups,
+    prompt_analyses,
     version_report,
     prompt_database,
     collection_report,

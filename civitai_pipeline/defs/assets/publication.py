@@ -93,7 +93,7 @@ def collection_report(context: dg.AssetExecutionContext, store: LakeStore) -> dg
 
 @dg.asset(
     # Any table of any version may have changed a view's shape; the file is cheap to build.
-    deps=["model_version_info", "near_duplicate_groups", *(table.name for table in REPORT_TABLES)],
+    deps=[table.name for table in schemas.TABLES],
     group_name=PUBLICATION,
     owners=OWNERS,
     kinds={"duckdb"},

@@ -23,7 +23,14 @@ from requests.structures import CaseInsensitiveDict
 from civitai_pipeline import jsontext
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind, classify_status
 from civitai_pipeline.civitai.hosts import is_loopback
-from civitai_pipeline.civitai.payloads import ImagePage, Model, ModelVersion, parse_payload, split_image_body
+from civitai_pipeline.civitai.payloads import (
+    ImagePage,
+    Model,
+    ModelVersion,
+    changed,
+    parse_payload,
+    split_image_body,
+)
 
 if TYPE_CHECKING:
     from civitai_pipeline.civitai.listing import Cursor, Listing
@@ -47,6 +54,7 @@ LOOKUP_TTL_S = 300.0
 FAILED_LOOKUP_TTL_S = 30.0
 REDACTED = "[redacted]"
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_HASH = re.compile(r"[0-9A-Fa-f]{8,64}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -184,9 +192,29 @@ class CivitaiClient:
         try:
             answer = self._get(f"/api/v1/model-versions/{version_id}", {}, MAX_LOOKUP_RETRIES)
             version = parse_payload(ModelVersion, answer.body)
+            if version.id != version_id:
+                raise changed(f"asked for model version {version_id}, the API answered with {version.id}")
         except ApiFailure as failure:
             return time.monotonic() + FAILED_LOOKUP_TTL_S, failure
         return time.monotonic() + LOOKUP_TTL_S, version
+
+    def model_version_by_hash(self, digest: str) -> ModelVersion:
+        """What the API says of the model version that a file of this hash belongs to.
+
+        One at a time: the API takes many at once only if all are SHA-256 in full, which metadata seldom holds.
+
+        Args:
+            digest: A hash of any kind the API knows, whole, as hexadecimal digits in either case.
+
+        Raises:
+            ValueError: ``digest`` is no hash.
+            ApiFailure: ``NOT_FOUND`` if no published version has such a file; other kinds if it could not be asked.
+        """
+        if not _HASH.fullmatch(digest):
+            raise ValueError(f"{digest!r} is not a file hash")
+        return parse_payload(
+            ModelVersion, self._get(f"/api/v1/model-versions/by-hash/{digest}", {}, MAX_LOOKUP_RETRIES).body
+        )
 
     def model(self, model_id: int) -> Model:
         """What the API says of a model and its published versions.

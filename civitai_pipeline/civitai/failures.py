@@ -54,15 +54,23 @@ class ApiFailure(Exception):  # noqa: N818 - the failures of the API, whose kind
         kind: What kind of failure it is.
         status: The HTTP status, if there was one.
         retry_after: Seconds the server asked to wait, if it did.
+        is_in_words: Whether the API itself said why, as JSON; a proxy or a wrong address answers otherwise.
     """
 
     def __init__(
-        self, kind: FailureKind, message: str, *, status: int | None = None, retry_after: float | None = None
+        self,
+        kind: FailureKind,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        is_in_words: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.status = status
         self.retry_after = retry_after
+        self.is_in_words = is_in_words
 
     @property
     def message(self) -> str:
@@ -117,7 +125,20 @@ def classify_status(
     else:
         kind, advice = FailureKind.REFUSED, _ADVICE.get(status, "the API refuses the request")
     said = f": {detail}" if detail else ""
-    return ApiFailure(kind, f"HTTP {status}{said} ({advice})", status=status, retry_after=retry_after)
+    return ApiFailure(
+        kind,
+        f"HTTP {status}{said} ({advice})",
+        status=status,
+        retry_after=retry_after,
+        is_in_words=bool(detail) and _is_object(body),
+    )
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(jsontext.loads(body), dict)
+    except jsontext.InvalidJsonError:
+        return False
 
 
 def error_detail(body: bytes, redact: Callable[[str], str] = str) -> str:

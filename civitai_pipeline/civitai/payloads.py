@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
+from civitai_pipeline.civitai.listing import MAX_ID
 
 if TYPE_CHECKING:
     from civitai_pipeline.civitai.listing import Cursor
@@ -64,12 +65,12 @@ def split_image_body(body: object) -> tuple[list[Any], dict[str, Any], Cursor | 
         ApiFailure: The body is JSON of another shape than the API promises.
     """
     if not isinstance(body, dict):
-        raise _changed(f"the answer is a JSON {type(body).__name__}, not an object")
+        raise changed(f"the answer is a JSON {type(body).__name__}, not an object")
     items, metadata = body.get("items"), body.get("metadata")
     if not isinstance(items, list):
-        raise _changed("the answer has no list of items")
+        raise changed("the answer has no list of items")
     if not isinstance(metadata, dict):
-        raise _changed("the answer has no metadata object")
+        raise changed("the answer has no metadata object")
     return items, metadata, _next_cursor(metadata)
 
 
@@ -83,10 +84,11 @@ def _next_cursor(metadata: dict[str, Any]) -> Cursor | None:
     # A lone surrogate cannot be sent back, in a URL or otherwise.
     if isinstance(cursor, str) and cursor and not re.search("[\ud800-\udfff]", cursor):
         return cursor
-    raise _changed(f"metadata.nextCursor is {repr(cursor)[:MAX_SHOWN]}, neither text nor a whole number")
+    raise changed(f"metadata.nextCursor is {repr(cursor)[:MAX_SHOWN]}, neither text nor a whole number")
 
 
-def _changed(what: str) -> ApiFailure:
+def changed(what: str) -> ApiFailure:
+    """The failure of an answer that is not what the API promises."""
     return ApiFailure(
         FailureKind.CONTRACT_CHANGED,
         f"{what}: CivitAI's API no longer answers as this version of civitai-pipeline expects; "
@@ -105,11 +107,15 @@ class ModelOfVersion(_Payload):
     type: str | None = None
 
 
-class ModelVersion(_Payload):
-    """What ``/model-versions/{id}`` says; absent fields are None."""
+# Beyond these no id of the API's can lie; some columns could not hold it.
+_Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 
-    id: int
-    model_id: int | None = Field(default=None, alias="modelId")
+
+class ModelVersion(_Payload):
+    """What ``/model-versions/{id}`` and the look-ups by hash say; absent fields are None."""
+
+    id: _Id
+    model_id: _Id | None = Field(default=None, alias="modelId")
     name: str | None = None
     base_model: str | None = Field(default=None, alias="baseModel")
     air: str | None = None
@@ -146,4 +152,4 @@ def parse_payload(kind: type[PayloadT], body: object) -> PayloadT:
         return kind.model_validate(body)
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "the whole answer" for e in error.errors()}))
-        raise _changed(f"the answer for a {kind.__name__} is off at {fields}") from None
+        raise changed(f"the answer for a {kind.__name__} is off at {fields}") from None

@@ -84,6 +84,16 @@ class Lake:
         return self.root / ".locks" / str(check_version(version))
 
     @property
+    def lookups(self) -> UPath:
+        """The folder of what the API answered about resources, for all versions."""
+        return self.root / "lookups"
+
+    @property
+    def lookup_lock(self) -> UPath:
+        """The file whose lock says that a process is asking about resources."""
+        return self.root / ".locks" / "lookups"
+
+    @property
     def reports(self) -> UPath:
         """The folder of the HTML reports."""
         return self.root / "reports"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from civitai_pipeline.collect.resolve import LookupSummary
     from civitai_pipeline.collect.summary import Summary
 
 # Where standard error is a file, a line per page would bury everything else.
@@ -57,11 +58,17 @@ class ConsoleProgress:
 
     def on_page(self, summary: Summary) -> None:
         """Shows where the run stands."""
-        line = _progress_line(summary)
+        self._show(_progress_line(summary), always=summary.at_end)
+
+    def on_lookup(self, summary: LookupSummary) -> None:
+        """Shows how far the look-ups are."""
+        self._show(f"resources: {summary.asked:,} looked up, {summary.known:,} found, {summary.left:,} left")
+
+    def _show(self, line: str, *, always: bool = False) -> None:
         if self._status is not None:
             self._status.update(Text(line))
             self._status.start()
-        elif time.monotonic() - self._last >= PLAIN_PROGRESS_EVERY_S or summary.at_end:
+        elif time.monotonic() - self._last >= PLAIN_PROGRESS_EVERY_S or always:
             self._last = time.monotonic()
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from civitai_pipeline.collect.resolve import LookupSummary
 from civitai_pipeline.definitions import build_defs
 from civitai_pipeline.defs.assets import ASSETS
 from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages, model_version_info
 from civitai_pipeline.defs.assets.common import API_POOL
+from civitai_pipeline.defs.assets.lookups import LookupConfig, resource_lookups
 from civitai_pipeline.defs.assets.tables import PromptsConfig
 from civitai_pipeline.defs.events import failures_in_log, summary_in_log
+from civitai_pipeline.defs.metadata import summary_from_metadata
 from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
 from civitai_pipeline.defs.sensors.records import ACTIVE, PARTITION_TAG
 from civitai_pipeline.defs.sensors.repair import end_dead_runs
@@ -26,7 +29,7 @@ from civitai_pipeline.upkeep.processes import process_tags
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from civitai_pipeline.collect.options import CollectOptions
+    from civitai_pipeline.collect.options import CollectOptions, LookupOptions
     from civitai_pipeline.defs.resources import Progress
 
 
@@ -49,12 +52,14 @@ class CollectRun:
         failures: Which steps failed, one line each.
         failed_checks: Which checks failed, one line each.
         interrupted: Whether it was interrupted.
+        lookups: What was looked up of resources; None if nothing was to be, or the run did not come to it.
     """
 
     summary: dict[str, Any] | None
     failures: list[str]
     failed_checks: list[str]
     interrupted: bool
+    lookups: dict[str, Any] | None = None
 
 
 def collect(
@@ -62,6 +67,7 @@ def collect(
     options: CollectOptions,
     progress: Progress,
     *,
+    lookups: LookupOptions | None = None,
     log_level: str = "CRITICAL",
     on_wait: Callable[[str], None] = log.info,
 ) -> CollectRun:
@@ -70,7 +76,8 @@ def collect(
     Args:
         version: The model version; it becomes a partition if it is none yet.
         options: How to collect it.
-        progress: Hears of each landed page.
+        progress: Hears of each landed page and each look-up.
+        lookups: How far to look up resources; None for not at all.
         log_level: From which level on Dagster's own log goes to standard error.
         on_wait: Told in one line if the run has to wait for another one.
 
@@ -91,7 +98,8 @@ def collect(
             instance=instance,
             partition_key=str(version),
             run_config=dg.RunConfig(
-                ops={"image_pages": _config(options)}, loggers={"console": {"config": {"log_level": log_level}}}
+                ops={"image_pages": _config(options), **_lookup_config(lookups)},
+                loggers={"console": {"config": {"log_level": log_level}}},
             ),
             raise_on_error=False,
             run_id=run_id,
@@ -102,6 +110,7 @@ def collect(
             failures_in_log(instance, run_id),
             list(_failed_checks(result.all_events)),
             any(_is_interrupt(event) for event in result.all_events),
+            None if lookups is None else _lookups(result.all_events),
         )
 
 
@@ -216,6 +225,21 @@ def _config(options: CollectOptions) -> CollectConfig:
         append_only=options.append_only,
         restart=options.restart,
     )
+
+
+def _lookup_config(lookups: LookupOptions | None) -> dict[str, LookupConfig]:
+    if lookups is None:
+        return {}
+    config = LookupConfig(resolve_resources=True, max_lookups=lookups.max_lookups, max_minutes=lookups.max_minutes)
+    return {"resource_lookups": config}
+
+
+def _lookups(events: Sequence[dg.DagsterEvent]) -> dict[str, Any] | None:
+    for event in events:
+        if event.is_step_materialization and event.asset_key == resource_lookups.key:
+            summary = summary_from_metadata(event.step_materialization_data.materialization.metadata)
+            return {name: summary[name] for name in LookupSummary().as_dict()}
+    return None
 
 
 def _is_interrupt(event: dg.DagsterEvent) -> bool:

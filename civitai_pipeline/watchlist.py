@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from civitai_pipeline.civitai.listing import ALL_LEVELS, DEFAULT_PAGE_SIZE, MAX_ID, MAX_PAGE_SIZE, Sort
+from civitai_pipeline.collect.options import DEFAULT_MAX_LOOKUPS
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -50,6 +51,8 @@ class Options(BaseModel):
         max_items: Items after which a run stops; None for no limit.
         max_minutes: Minutes after which a run stops; None for no limit.
         page_size: Items to ask for at a time.
+        resolve_resources: Whether the API is asked for the names of resources.
+        max_lookups: Resources after which a run asks for no more.
         resume: Whether open walks are gone on with.
         resume_canceled: Whether also those whose last run somebody cancelled.
         refresh: Whether finished walks are topped up.
@@ -65,6 +68,8 @@ class Options(BaseModel):
     max_items: Annotated[int, Field(ge=1, le=MOST_ITEMS)] | None = None
     max_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     page_size: int = Field(default=DEFAULT_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
+    resolve_resources: bool = False
+    max_lookups: int = Field(default=DEFAULT_MAX_LOOKUPS, ge=1, le=MOST_ITEMS)
     resume: bool = True
     resume_canceled: bool = False
     refresh: bool = True

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from civitai_pipeline.civitai.client import CivitaiClient
     from civitai_pipeline.civitai.payloads import Model
-    from civitai_pipeline.collect.options import CollectOptions
+    from civitai_pipeline.collect.options import CollectOptions, LookupOptions
 
 
 @click.command()
@@ -67,6 +67,10 @@ if TYPE_CHECKING:
 @click.option(
     "--page-size", type=int, default=DEFAULT_PAGE_SIZE, show_default=True, help=f"Items a page, up to {MAX_PAGE_SIZE}."
 )
+@click.option(
+    "--resolve-resources", is_flag=True, help="Ask the API for the names of resources given by id or hash alone."
+)
+@click.option("--max-lookups", type=int, help="Resources to ask about, those used most first.  [default: 500]")
 @json_option
 @click.pass_context
 def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: Any) -> None:  # noqa: ANN401 - click's options
@@ -79,6 +83,7 @@ def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: An
     # A supervisor's stop is a cancellation like Ctrl-C: the summary is written and the run can go on later.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = settings_or_misuse()
+    lookups = _lookup_options(resolve=choices.pop("resolve_resources"), most=choices.pop("max_lookups"))
     options = _collect_options(settings, choices)
     lake = Lake.at(settings.lake)
     refuse = partial(_stop_before_a_run, settings, version, options, as_json=as_json)
@@ -87,7 +92,7 @@ def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: An
         _refuse_second_writer(lake, version, refuse)
         _refuse_unknown_version(client(settings), version, refuse)
         verbose = bool(ctx.parent and ctx.parent.params["verbose"])
-        summary, interrupted = _run_collect(settings, version, options, refuse, verbose=verbose)
+        summary, interrupted = _run_collect(settings, version, options, lookups, refuse, verbose=verbose)
     except LakeError as error:
         refuse("lake_unavailable", str(error))
     except KeyboardInterrupt:
@@ -108,6 +113,19 @@ def _collect_options(settings: Settings, choices: dict[str, Any]) -> CollectOpti
     sort = Sort.from_flag(choices.pop("sort"))
     try:
         return CollectOptions(sort=sort, browsing_level=settings.browsing_level, **choices)
+    except ValueError as error:
+        raise Misuse(str(error)) from None
+
+
+def _lookup_options(*, resolve: bool, most: int | None) -> LookupOptions | None:
+    from civitai_pipeline.collect.options import LookupOptions  # noqa: PLC0415 - as the others
+
+    if not resolve:
+        if most is not None:
+            raise Misuse("--max-lookups says how far --resolve-resources goes; give both, or neither")
+        return None
+    try:
+        return LookupOptions() if most is None else LookupOptions(max_lookups=most)
     except ValueError as error:
         raise Misuse(str(error)) from None
 
@@ -167,6 +185,7 @@ def _run_collect(
     settings: Settings,
     version: int,
     options: CollectOptions,
+    lookups: LookupOptions | None,
     refuse: Callable[[str, str], NoReturn],
     *,
     verbose: bool,
@@ -177,7 +196,8 @@ def _run_collect(
     progress = ConsoleProgress(errors)
     try:
         prepare_home(settings.dagster_home)
-        run = launch.collect(version, options, progress, log_level="INFO" if verbose else "CRITICAL", on_wait=say)
+        log_level = "INFO" if verbose else "CRITICAL"
+        run = launch.collect(version, options, progress, lookups=lookups, log_level=log_level, on_wait=say)
     except launch.ConflictError as error:
         refuse("conflict", str(error))
     except InstanceError as error:
@@ -195,6 +215,11 @@ def _run_collect(
     later = [failure for failure in run.failures if not failure.startswith("image_pages: ")]
     if later and not run.summary["error"]:
         run.summary["error"] = "; ".join(later)
+    if run.lookups is not None:
+        run.summary["lookups"] = run.lookups
+        say("Resources: {asked:,} looked up, {known:,} found, {unknown:,} unknown, {left:,} left".format(**run.lookups))
+        if run.lookups["error"]:
+            say(f"Warning: looking up resources {run.lookups['stop_reason']}: {run.lookups['error']}")
     return run.summary, run.interrupted
 
 

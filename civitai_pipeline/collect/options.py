@@ -8,6 +8,10 @@ from civitai_pipeline.civitai.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, L
 
 # Landed with each page and kept in a 32-bit column, as the API's own ids are.
 MOST_ITEMS = 2**31 - 1
+# With the default spacing of a second, some eight minutes.
+DEFAULT_MAX_LOOKUPS = 500
+# Against answers that each take most of their time-out; a full run stays far below it.
+DEFAULT_MAX_MINUTES = 30.0
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,25 @@ class CollectOptions:
     def listings(self, version: int) -> list[Listing]:
         """What these options walk of a version, in order."""
         return [Listing(version, self.sort, level) for level in self.browsing_levels or (self.browsing_level,)]
+
+
+@dataclass(frozen=True)
+class LookupOptions:
+    """How much a run looks up.
+
+    Attributes:
+        max_lookups: Stop after this many questions.
+        max_minutes: Stop after this many minutes.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    max_lookups: int = DEFAULT_MAX_LOOKUPS
+    max_minutes: float = DEFAULT_MAX_MINUTES
+
+    def __post_init__(self) -> None:
+        if self.max_lookups < 1:
+            raise ValueError(f"max_lookups must be 1 or more, not {self.max_lookups}")
+        if not self.max_minutes > 0:
+            raise ValueError(f"max_minutes must be more than 0, not {self.max_minutes}")

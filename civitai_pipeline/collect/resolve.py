@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
+from civitai_pipeline.collect.options import LookupOptions
 from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.locks import LockedError, sole_asker
@@ -29,13 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# With the default spacing of a second, some eight minutes.
-DEFAULT_MAX_LOOKUPS = 500
-# Against answers that each take most of their time-out; a full run stays far below it.
-DEFAULT_MAX_MINUTES = 30.0
 # The API answers some questions with an error every time. They must not keep it from being asked the others,
 # nor may a host in trouble be asked hundreds of times.
-MOST_FAILURES_IN_A_ROW = 3
+MOST_FAILURES_IN_A_ROW = 5
 # Of one question these failures may be; of all others, such as a refusal, the next question would be no better.
 _OF_ONE_QUESTION = {
     FailureKind.SERVER_ERROR,
@@ -43,28 +40,6 @@ _OF_ONE_QUESTION = {
     FailureKind.CONTRACT_CHANGED,
     FailureKind.NOT_FOUND,
 }
-
-
-@dataclass(frozen=True)
-class LookupOptions:
-    """How much a run looks up.
-
-    Attributes:
-        max_lookups: Stop after this many questions.
-        max_minutes: Stop after this many minutes.
-
-    Raises:
-        ValueError: A value is out of range.
-    """
-
-    max_lookups: int = DEFAULT_MAX_LOOKUPS
-    max_minutes: float = DEFAULT_MAX_MINUTES
-
-    def __post_init__(self) -> None:
-        if self.max_lookups < 1:
-            raise ValueError(f"max_lookups must be 1 or more, not {self.max_lookups}")
-        if not self.max_minutes > 0:
-            raise ValueError(f"max_minutes must be more than 0, not {self.max_minutes}")
 
 
 @dataclass

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.defs.assets.collection import CONTRACT_BREACHES, CONTRACT_COUNTS, CONTRACT_ODDITIES, image_pages
+from civitai_pipeline.defs.assets.lookups import resource_lookups
 from civitai_pipeline.defs.events import latest_metadata, latest_summary
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import LakeStore
@@ -87,6 +88,24 @@ def names_are_known(model_version_info: pa.Table) -> dg.AssetCheckResult:
         passed=known,
         severity=dg.AssetCheckSeverity.WARN,
         description=None if known else "the API could not be asked yet; names stay empty until a later run",
+    )
+
+
+@dg.asset_check(asset=resource_lookups, partitions_def=model_version)
+def lookups_went_through(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """What was to be looked up had an answer, or waits for a later run because a limit was reached."""
+    summary = latest_summary(context.instance, resource_lookups.key, context.partition_key) or {}
+    if not summary.get("resolve_resources"):
+        return dg.AssetCheckResult(passed=True, description="resolve_resources is off")
+    reason, failed = summary["stop_reason"], summary["failed"]
+    trouble = None if StopReason(reason).is_success else f"stopped with {reason}: {summary['error']}"
+    if trouble is None and failed:
+        trouble = f"{failed} questions brought no answer; a later run asks them again"
+    return dg.AssetCheckResult(
+        passed=trouble is None,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=trouble,
+        metadata={"stop_reason": reason, "failed": failed, "left": summary["left"]},
     )
 
 
@@ -233,6 +252,7 @@ CHECKS = [
     stopped_as_asked,
     api_keeps_its_contract,
     names_are_known,
+    lookups_went_through,
     prompts_are_images_of_the_version,
     resources_belong_to_prompts,
     categories_belong_to_prompts,

@@ -6,6 +6,7 @@ from pydantic import Field
 from civitai_pipeline.civitai.failures import ApiFailure
 from civitai_pipeline.collect.preview import preview_collection
 from civitai_pipeline.defs.assets import ASSETS
+from civitai_pipeline.defs.assets.lookups import LookupConfig
 from civitai_pipeline.defs.exports import export_job
 from civitai_pipeline.defs.metadata import summary_metadata
 from civitai_pipeline.defs.partitions import model_version, register_versions, version_of
@@ -24,10 +25,24 @@ collect = dg.define_asset_job(
 
 rebuild = dg.define_asset_job(
     "rebuild",
-    selection=dg.AssetSelection.assets(*ASSETS) - dg.AssetSelection.assets("image_pages", "model_version_info"),
+    selection=dg.AssetSelection.assets(*ASSETS)
+    - dg.AssetSelection.assets("image_pages", "model_version_info", "resource_lookups"),
     executor_def=dg.in_process_executor,
     config=dg.RunConfig(ops={"prompt_tables": {"config": {"rebuild": True}}}),
     description="Makes all tables and reports of one model version anew from its landed pages, without the API.",
+)
+
+resolve_resources = dg.define_asset_job(
+    "resolve_resources",
+    selection=dg.AssetSelection.assets(
+        "resource_lookups", "prompt_resources", "version_report", "prompt_database", "collection_report"
+    ),
+    executor_def=dg.in_process_executor,
+    config=dg.RunConfig(ops={"resource_lookups": LookupConfig(resolve_resources=True)}),
+    description=(
+        "Asks the API for the names and ids of the resources that one model version's prompts name by id or hash "
+        "alone, and puts them into its table and report."
+    ),
 )
 
 
@@ -76,5 +91,5 @@ def preview_job() -> None:
     preview_of_version()
 
 
-ASSET_JOBS = [collect, rebuild]
+ASSET_JOBS = [collect, rebuild, resolve_resources]
 OP_JOBS = [register_model, preview_job, export_job]

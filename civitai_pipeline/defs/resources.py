@@ -8,6 +8,7 @@ from typing import Protocol
 import dagster as dg
 
 from civitai_pipeline.civitai.client import CivitaiClient
+from civitai_pipeline.collect.resolve import LookupSummary
 from civitai_pipeline.collect.summary import Summary
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.prompts.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
@@ -20,11 +21,17 @@ class Progress(Protocol):
     def on_page(self, summary: Summary) -> None:
         """A page has landed."""
 
+    def on_lookup(self, summary: LookupSummary) -> None:
+        """A resource has been asked about."""
+
 
 class NoProgress:
     """A listener that does nothing."""
 
     def on_page(self, summary: Summary) -> None:
+        """Does nothing."""
+
+    def on_lookup(self, summary: LookupSummary) -> None:
         """Does nothing."""
 
 

@@ -172,7 +172,9 @@ def _line(lookup: Lookup) -> bytes:
     return orjson.dumps({"key": lookup.key.value, "fetched_at": lookup.fetched_at} | said) + b"\n"
 
 
-def _lookup(line: dict[str, Any], by: LookupBy) -> Lookup:
+def _lookup(line: Any, by: LookupBy) -> Lookup:  # noqa: ANN401 - any JSON value
+    if not isinstance(line, dict):
+        raise TypeError("no object")
     said: dict[str, Any] = {name: line.get(name) for name in _ANSWERED}
     for name, value in said.items():
         is_id = type(value) is int and 1 <= value <= MAX_VERSION_ID

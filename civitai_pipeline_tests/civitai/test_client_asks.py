@@ -182,3 +182,29 @@ def test_connections_are_reused() -> None:
             fetch(client)
         pools = client._session.get_adapter(server.url).poolmanager.pools  # type: ignore[attr-defined]  # of the adapter
         assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118 - no dictionary
+
+
+def test_a_hash_leads_to_the_version_its_file_belongs_to() -> None:
+    with serving() as server:
+        found = client_of(server).model_version_by_hash(f"{VERSION:010x}")
+        missing = failure_of(lambda: client_of(server).model_version_by_hash("ffffffffff"))
+        assert [request.path.rpartition("/")[2] for request in server.requests] == [f"{VERSION:010x}", "ffffffffff"]
+    assert (found.id, found.model_id) == (VERSION, MODEL)
+    assert (missing.kind, missing.is_in_words) == (FailureKind.NOT_FOUND, True)
+
+
+@pytest.mark.parametrize(
+    "digest", ["", "../models/1", "a1b2c3d4e5?token=x", "a1b2c3d", "g" * 10, "a" * 65, "a1b2c3d4e5\n"]
+)
+def test_what_is_no_hash_is_not_sent(digest: str) -> None:
+    with serving() as server:
+        with pytest.raises(ValueError, match="is not a file hash"):
+            client_of(server).model_version_by_hash(digest)
+        assert server.requests == []
+
+
+def test_an_answer_about_another_version_than_asked_for_is_a_changed_contract() -> None:
+    with scripted(answer(b'{"id": 5}')) as server:
+        failure = failure_of(lambda: CivitaiClient(server.url, min_request_interval=0.0).model_version(VERSION))
+    assert failure.kind is FailureKind.CONTRACT_CHANGED
+    assert "answered with 5" in str(failure)

@@ -215,6 +215,8 @@ def test_a_lake_that_cannot_be_written_is_one_clear_line(pipeline: Pipeline, sta
         (["collect", VERSION, "--max-itms", "3"], {}, "No such option"),
         (["collect", VERSION, "--max-items", "0"], {}, "max_items must be 1 or more"),
         (["collect", VERSION, "--page-size", "201"], {}, "page_size must be from 1 to 200"),
+        (["collect", VERSION, "--max-lookups", "5"], {}, "--resolve-resources"),
+        (["collect", VERSION, "--resolve-resources", "--max-lookups", "0"], {}, "max_lookups must be 1 or more"),
         (["collect", VERSION, "--sort", "random"], {}, "--sort"),
         (["collect", VERSION, "--browsing-level", "32"], {}, "--browsing-level"),
         (["collect", VERSION], {"CIVITAI_TIMEOUT": "soon"}, "CIVITAI_TIMEOUT must be a number of seconds"),
@@ -279,3 +281,23 @@ def test_a_lake_that_cannot_be_written_still_gives_its_one_document(pipeline: Pi
     done = pipeline("collect", VERSION, "--json", CIVITAI_LAKE=str(tmp_path / "file"))
     assert done.returncode == 1
     assert json.loads(done.stdout)["stop_reason"] == "lake_unavailable"
+
+
+def test_resources_are_looked_up_when_asked_for_and_said_beside_the_summary(
+    pipeline: Pipeline, tmp_path: Path, stand_in: Sandbox
+) -> None:
+    done = pipeline("collect", VERSION, "--resolve-resources", "--max-lookups", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert list(summary) == [*SUMMARY_KEYS, "lookups"]
+    assert (summary["lookups"]["stop_reason"], summary["lookups"]["asked"]) == ("max_items", 3)
+    assert "Resources: 3 looked up, 3 found, 0 unknown" in done.stderr
+    assert summary["requests"] + summary["lookups"]["requests"] == len(stand_in.requests)
+    stand_in.faults.add("rate_limited", on="model-versions", nth=range(3, 99))
+    stand_in.forget_requests()
+    done = pipeline("collect", VERSION, "--resolve-resources")
+    assert done.returncode == 0, done.stderr
+    assert "Warning: looking up resources rate_limited: HTTP 429" in done.stderr
+    with duckdb.connect(str(tmp_path / "lake" / "civitai.duckdb"), read_only=True) as lake:
+        (named,) = lake.sql("SELECT count(*) FROM prompt_resources WHERE resolved_by IS NOT NULL").fetchall()[0]
+    assert named > 0

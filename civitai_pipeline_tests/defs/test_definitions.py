@@ -19,7 +19,8 @@ EDGES: Mapping[str, set[str]] = {
     "prompts": {"image_pages"},
     "rejected_images": {"image_pages"},
     "landed_pages": {"image_pages"},
-    "prompt_resources": {"prompts"},
+    "resource_lookups": {"prompts"},
+    "prompt_resources": {"prompts", "resource_lookups"},
     "prompt_categories": {"prompts"},
     "near_duplicate_groups": {"prompts"},
     "version_report": {
@@ -72,7 +73,8 @@ def test_all_but_what_spans_versions_is_partitioned_by_model_version(specs: dict
 
 def test_the_jobs_are_there() -> None:
     names = {job.name for job in build_defs().resolve_all_job_defs()}
-    assert {"collect", "rebuild", "register_model", "preview_collection", "export_prompts"} <= names
+    jobs = {"collect", "rebuild", "resolve_resources", "register_model", "preview_collection", "export_prompts"}
+    assert jobs <= names
 
 
 def test_the_definitions_load() -> None:

@@ -149,3 +149,23 @@ def test_a_blocked_region(world: World) -> None:
             response = get(server, path)
             assert response.status_code == 451
             assert response.json()["code"] == "REGION_BLOCKED"
+
+
+def test_resources_of_images_are_found_by_id_and_by_hash_and_some_by_neither(server: Sandbox, world: World) -> None:
+    ids: set[int] = set()
+    digests: set[str] = set()
+    for image in world.images:
+        fields = image.item()
+        meta = fields.get("meta") if isinstance(fields, dict) else None
+        if isinstance(meta, dict):
+            ids.update(entry["modelVersionId"] for entry in meta.get("civitaiResources", []))
+            digests.update(meta.get("hashes", {}).values())
+    for version in ids:
+        response = get(server, f"model-versions/{version}")
+        assert (response.status_code == 200) == (version in world.versions)
+    for digest in digests:
+        response = get(server, f"model-versions/by-hash/{digest}")
+        if response.status_code == 200:
+            assert response.json() == get(server, f"model-versions/{response.json()['id']}").json()
+    assert {get(server, f"model-versions/{version}").status_code for version in ids} == {200, 404}
+    assert {get(server, f"model-versions/by-hash/{digest}").status_code for digest in digests} == {200, 404}

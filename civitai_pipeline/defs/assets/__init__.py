@@ -1,10 +1,12 @@
 """Assets: what the pipeline makes of each model version, and of all of them together.
 
-``collection`` asks the API, ``tables`` folds what landed, ``analyses`` counts it, ``publication`` shows it.
+``collection`` and ``lookups`` ask the API, ``tables`` folds what landed, ``analyses`` counts it, ``publication`` shows
+it.
 """
 
 from civitai_pipeline.defs.assets.analyses import prompt_analyses
 from civitai_pipeline.defs.assets.collection import image_pages, model_version_info
+from civitai_pipeline.defs.assets.lookups import resource_lookups
 from civitai_pipeline.defs.assets.publication import collection_report, prompt_database, version_report
 from civitai_pipeline.defs.assets.tables import (
     near_duplicate_groups,
@@ -17,6 +19,7 @@ ASSETS = [
     model_version_info,
     image_pages,
     prompt_tables,
+    resource_lookups,
     prompt_resources,
     prompt_categories,
     near_duplicate_groups,

@@ -1,6 +1,6 @@
 """What the assets share: owner, groups, and how those that are tables are declared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 import pyarrow as pa
@@ -18,13 +18,19 @@ API_POOL = "civitai_api"
 
 
 def table_asset(
-    table: Table, *, group: str, code_version: str, pool: str | None = None
+    table: Table,
+    *,
+    group: str,
+    code_version: str,
+    pool: str | None = None,
+    deps: Sequence[dg.AssetsDefinition] = (),
 ) -> Callable[[Callable[..., pa.Table]], dg.AssetsDefinition]:
     """Declares an asset that is kept as a table of the lake, partitioned by model version."""
     return dg.asset(
         name=table.name,
         partitions_def=model_version,
         pool=pool,
+        deps=deps,
         description=_description(table),
         group_name=group,
         owners=OWNERS,

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.assets.common import TABLES, table_asset, table_out
+from civitai_pipeline.defs.assets.lookups import resource_lookups
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import LakeStore, taxonomy_in_use
 from civitai_pipeline.derive.near_duplicate_groups import CODE_VERSION as GROUPS_CODE_VERSION
@@ -17,6 +18,7 @@ from civitai_pipeline.derive.prompt_resources import build_resources
 from civitai_pipeline.derive.prompt_tables import CODE_VERSION as PROMPTS_CODE_VERSION
 from civitai_pipeline.derive.prompt_tables import STEP_TABLES, build_prompt_tables
 from civitai_pipeline.lake import schemas, tables
+from civitai_pipeline.lake.lookups import lookups_table, read_lookups
 from civitai_pipeline.lake.tables import TableFile
 from civitai_pipeline.prompts.categories import Categorizer
 
@@ -51,10 +53,10 @@ def prompt_tables(
     return prompts, rejected, pages
 
 
-@table_asset(schemas.PROMPT_RESOURCES, group=TABLES, code_version=RESOURCES_CODE_VERSION)
-def prompt_resources(prompts: pa.Table) -> pa.Table:
-    """Spreads the resources that each prompt's row names into rows of their own."""
-    return build_resources(prompts)
+@table_asset(schemas.PROMPT_RESOURCES, group=TABLES, code_version=RESOURCES_CODE_VERSION, deps=[resource_lookups])
+def prompt_resources(prompts: pa.Table, store: LakeStore) -> pa.Table:
+    """Spreads the resources that each prompt's row names into rows of their own, named as far as is known."""
+    return build_resources(prompts, lookups_table(read_lookups(store.lake()).values()))
 
 
 @table_asset(schemas.PROMPT_CATEGORIES, group=TABLES, code_version=CATEGORIES_CODE_VERSION)

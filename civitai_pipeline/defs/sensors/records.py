@@ -11,6 +11,7 @@ import dagster as dg
 from civitai_pipeline.civitai.listing import parse_id
 from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
+from civitai_pipeline.defs.assets.lookups import LookupConfig
 from civitai_pipeline.defs.events import summary_in_log
 from civitai_pipeline.defs.jobs import collect
 from civitai_pipeline.defs.partitions import MODEL_VERSION
@@ -18,7 +19,7 @@ from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.settings import load_settings
 from civitai_pipeline.upkeep.decisions import Ended, Launch, PastRun
 from civitai_pipeline.upkeep.standing import VersionState, is_begun, model_of, state_of
-from civitai_pipeline.watchlist import load_watchlist
+from civitai_pipeline.watchlist import Options, load_watchlist
 
 PARTITION_TAG = "dagster/partition"
 MODEL_TAG = "civitai/model_id"
@@ -158,9 +159,15 @@ def run_request(launch: Launch, run_key: str | None = None) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=run_key,
         partition_key=str(launch.version),
-        run_config=dg.RunConfig(ops={"image_pages": config}),
+        run_config=dg.RunConfig(ops={"image_pages": config, **_lookups(options)}),
         tags=tags,
     )
+
+
+def _lookups(options: Options) -> dict[str, LookupConfig]:
+    if not options.resolve_resources:
+        return {}
+    return {"resource_lookups": LookupConfig(resolve_resources=True, max_lookups=options.max_lookups)}
 
 
 def stop_reason(instance: dg.DagsterInstance, run_id: str) -> StopReason | None:

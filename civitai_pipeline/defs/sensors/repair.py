@@ -9,7 +9,7 @@ from civitai_pipeline.collect.afterwards import summary_of_dead_run
 from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.events import failures_in_log, summary_in_log
-from civitai_pipeline.defs.jobs import collect
+from civitai_pipeline.defs.jobs import collect, resolve_resources
 from civitai_pipeline.defs.metadata import summary_from_metadata, summary_metadata
 from civitai_pipeline.defs.resources import LakeStore
 from civitai_pipeline.defs.sensors.records import PARTITION_TAG, ended_at
@@ -22,6 +22,8 @@ INTERVAL_S = 60
 # A summary is made from all pages of its version, which takes a second or two for a large one.
 RUNS_PER_TICK = 10
 DIED = "The process of this run is gone; what it landed is kept."
+# Killed, they would hold a place in the pool for ever.
+_ASKING_JOBS = {collect.name, resolve_resources.name}
 _HELD = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _UNSUCCESSFUL = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 # Dagster's records in files: its runs are then processes of this machine.
@@ -72,7 +74,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     said = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_HELD)):
-        if (run.job_name == collect.name or HOST_TAG in run.tags) and _is_gone(instance, run):
+        if (run.job_name in _ASKING_JOBS or HOST_TAG in run.tags) and _is_gone(instance, run):
             # It may have ended between the two looks at it.
             latest = instance.get_run_by_id(run.run_id)
             if latest is None or latest.is_finished:

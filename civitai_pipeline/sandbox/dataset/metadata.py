@@ -26,6 +26,7 @@ _SCHEDULERS = ("normal", "karras", "simple", "beta", "sgm_uniform", "exponential
 _SIZES = ((832, 1216), (1216, 832), (1024, 1024), (896, 1152), (768, 1344), (512, 768), (1536, 1024), (640, 1536))
 # Beyond 2^53 a number has been through JavaScript and is rounded.
 _EXACT_SEEDS = 2**53
+_HOME_MADE, _HOME_MADE_EVERY = "my_own_likeness_v3", 12
 _LORA_TAG = re.compile(r"<lora:([^:>]+)(?::([^>]+))?>")
 _UPLOAD_KEEPS_NUMBERS_MS = 1_773_273_600_000  # 2026-03-12: from then on width and height instead of Size
 
@@ -114,6 +115,11 @@ def a1111(random: Random, task: Task) -> Meta:
         digest = lora_digest(name)
         hashes[f"lora:{name}"] = digest
         resources.append({"type": "lora", "name": name, "weight": float(weight or 1), "hash": digest})
+    if number % _HOME_MADE_EVERY == 0:
+        # Never published, so that the look-up by hash knows nothing of it.
+        digest = lora_digest(_HOME_MADE)
+        hashes[f"lora:{_HOME_MADE}"] = digest
+        resources.append({"type": "lora", "name": _HOME_MADE, "weight": 0.5, "hash": digest})
     resources.append({"type": "model", "name": task.checkpoint.name, "hash": task.checkpoint.autov2.lower()})
     meta["Model"] = task.checkpoint.name
     meta["Model hash"] = task.checkpoint.autov2.lower()

@@ -141,7 +141,7 @@ class _Walk:
         self._clock, self._on_lookup = clock, on_lookup
         self._spent_before = client.usage.copy()
         self._started = time.monotonic()
-        self._failures_in_a_row: list[ApiFailure] = []
+        self._failures_in_a_row = 0
         self.summary = LookupSummary()
 
     def ask_all(self, wanted: Sequence[LookupKey]) -> None:
@@ -169,7 +169,7 @@ class _Walk:
                     open_keys.pop(answer.key, None)
                 summary.known += answers[0].version_id is not None
                 summary.unknown += answers[0].version_id is None
-                self._failures_in_a_row.clear()
+                self._failures_in_a_row = 0
             summary.left = len(open_keys)
             self.measure()
             if self._on_lookup is not None:
@@ -194,8 +194,8 @@ class _Walk:
     def _give_up_after(self, key: LookupKey, failure: ApiFailure) -> bool:
         self.summary.failed += 1
         log.warning("no answer about %s %s: %s", key.by.value, key.value, failure)
-        self._failures_in_a_row.append(failure)
-        return failure.kind not in _OF_ONE_QUESTION or len(self._failures_in_a_row) >= MOST_FAILURES_IN_A_ROW
+        self._failures_in_a_row += 1
+        return failure.kind not in _OF_ONE_QUESTION or self._failures_in_a_row >= MOST_FAILURES_IN_A_ROW
 
     def stop(self, reason: StopReason, error: str | None = None) -> None:
         self.summary.stop_reason, self.summary.error = reason, error

@@ -19,7 +19,7 @@ from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import LakeStore
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.schemas import Table
-from civitai_pipeline.lake.tables import read_table, schema_faults
+from civitai_pipeline.lake.tables import file_faults, read_table
 from civitai_pipeline.prompts.items import Outcome
 
 # Checks with partitions are a preview in Dagster 1.13, whose patch version is pinned; without them a result
@@ -110,8 +110,9 @@ def lookups_went_through(context: dg.AssetCheckExecutionContext) -> dg.AssetChec
 
 
 @dg.asset_check(asset="prompts", blocking=True, partitions_def=model_version)
-def prompts_are_images_of_the_version(context: dg.AssetCheckExecutionContext, prompts: pa.Table) -> dg.AssetCheckResult:
+def prompts_are_images_of_the_version(context: dg.AssetCheckExecutionContext, store: LakeStore) -> dg.AssetCheckResult:
     """Each row is another image, has an id and a prompt, and belongs to this version."""
+    prompts = _columns(context, store, schemas.PROMPTS, "image_id", "model_version_id")
     ids = prompts.column("image_id")
     repeated = len(ids) - pc.count_distinct(ids, mode="all").as_py()
     version = version_of(context.partition_key)
@@ -126,42 +127,35 @@ def prompts_are_images_of_the_version(context: dg.AssetCheckExecutionContext, pr
     return _finding(faults, {"rows": len(ids), "repeated": repeated, "foreign": foreign})
 
 
-@dg.asset_check(
-    asset="prompt_resources",
-    blocking=True,
-    partitions_def=model_version,
-    additional_ins={"prompts": dg.AssetIn(key="prompts")},
-)
-def resources_belong_to_prompts(prompt_resources: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+@dg.asset_check(asset="prompt_resources", blocking=True, partitions_def=model_version)
+def resources_belong_to_prompts(context: dg.AssetCheckExecutionContext, store: LakeStore) -> dg.AssetCheckResult:
     """Each resource row names an image of the prompts table."""
-    return _orphans(prompt_resources, prompts)
+    return _orphans(context, store, schemas.PROMPT_RESOURCES)
 
 
-@dg.asset_check(
-    asset="prompt_categories",
-    blocking=True,
-    partitions_def=model_version,
-    additional_ins={"prompts": dg.AssetIn(key="prompts")},
-)
-def categories_belong_to_prompts(prompt_categories: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+@dg.asset_check(asset="prompt_categories", blocking=True, partitions_def=model_version)
+def categories_belong_to_prompts(context: dg.AssetCheckExecutionContext, store: LakeStore) -> dg.AssetCheckResult:
     """Each category row names an image of the prompts table."""
-    return _orphans(prompt_categories, prompts)
+    return _orphans(context, store, schemas.PROMPT_CATEGORIES)
 
 
-def _orphans(rows: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+def _columns(context: dg.AssetCheckExecutionContext, store: LakeStore, table: Table, *names: str) -> pa.Table:
+    """Some columns of the partition's table; a table's own bytes are mostly in others."""
+    return read_table(store.lake(), table, version_of(context.partition_key), names)
+
+
+def _orphans(context: dg.AssetCheckExecutionContext, store: LakeStore, table: Table) -> dg.AssetCheckResult:
+    rows, prompts = (_columns(context, store, each, "image_id") for each in (table, schemas.PROMPTS))
     known = pc.is_in(rows.column("image_id"), value_set=prompts.column("image_id").combine_chunks())
     orphans = len(rows) - (pc.sum(known).as_py() or 0)
     return _finding([f"{orphans} rows belong to no prompt"] if orphans else [], {"rows": len(rows), "orphans": orphans})
 
 
-@dg.asset_check(
-    asset="prompt_categories",
-    blocking=True,
-    partitions_def=model_version,
-    additional_ins={"prompts": dg.AssetIn(key="prompts")},
-)
-def categories_are_well_formed(prompt_categories: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+@dg.asset_check(asset="prompt_categories", blocking=True, partitions_def=model_version)
+def categories_are_well_formed(context: dg.AssetCheckExecutionContext, store: LakeStore) -> dg.AssetCheckResult:
     """Confidences lie within 0 and 1, and each prompt has exactly one primary category."""
+    prompts = _columns(context, store, schemas.PROMPTS, "image_id")
+    prompt_categories = _columns(context, store, schemas.PROMPT_CATEGORIES, "image_id", "confidence", "is_primary")
     confidence = prompt_categories.column("confidence")
     outside = pc.sum(pc.invert(pc.and_(pc.greater_equal(confidence, 0.0), pc.less_equal(confidence, 1.0)))).as_py() or 0
     primary = prompt_categories.filter(prompt_categories.column("is_primary")).column("image_id")
@@ -176,14 +170,11 @@ def categories_are_well_formed(prompt_categories: pa.Table, prompts: pa.Table) -
     return _finding(faults, {"rows": len(prompt_categories), "primary": len(primary), "outside": outside})
 
 
-@dg.asset_check(
-    asset="near_duplicate_groups",
-    blocking=True,
-    partitions_def=model_version,
-    additional_ins={"prompts": dg.AssetIn(key="prompts")},
-)
-def groups_are_those_of_prompts(near_duplicate_groups: pa.Table, prompts: pa.Table) -> dg.AssetCheckResult:
+@dg.asset_check(asset="near_duplicate_groups", blocking=True, partitions_def=model_version)
+def groups_are_those_of_prompts(context: dg.AssetCheckExecutionContext, store: LakeStore) -> dg.AssetCheckResult:
     """Each group of the prompts table is there, with all its images, and is named after one of them."""
+    prompts = _columns(context, store, schemas.PROMPTS, "image_id", "near_duplicate_group")
+    near_duplicate_groups = _columns(context, store, schemas.NEAR_DUPLICATE_GROUPS, "near_duplicate_group", "images")
     column = prompts.column("near_duplicate_group")
     grouped = len(column) - column.null_count
     groups = near_duplicate_groups.column("near_duplicate_group")
@@ -211,8 +202,9 @@ def _schema_check(table: Table) -> dg.AssetChecksDefinition:
         partitions_def=model_version,
         description=_SCHEMA_MATCHES,
     )
-    def schema_matches(data: pa.Table) -> dg.AssetCheckResult:
-        return _finding(schema_faults(table, data), {"rows": len(data), "columns": len(data.column_names)})
+    def schema_matches(context: dg.AssetCheckExecutionContext, store: LakeStore) -> dg.AssetCheckResult:
+        faults, rows = file_faults(store.lake(), table, version_of(context.partition_key))
+        return _finding(faults, {"rows": rows, "columns": len(table.columns)})
 
     return schema_matches
 
@@ -236,14 +228,13 @@ def schemas_of_analyses_match(
     """Each file of the analyses has the declared columns and types."""
     lake, version = store.lake(), version_of(context.partition_key)
     for table in schemas.ANALYSIS_TABLES:
-        data = read_table(lake, table, version)
-        faults = schema_faults(table, data)
+        faults, rows = file_faults(lake, table, version)
         yield dg.AssetCheckResult(
             asset_key=table.name,
             check_name="schema_matches",
             passed=not faults,
             description="; ".join(faults) or None,
-            metadata={"rows": len(data), "columns": len(data.column_names)},
+            metadata={"rows": rows, "columns": len(table.columns)},
         )
 
 

@@ -3,6 +3,7 @@
 import dagster as dg
 import pyarrow as pa
 
+from civitai_pipeline.defs.assets.common import COLUMNS
 from civitai_pipeline.defs.metadata import MAX_PREVIEW_ROWS, preview
 from civitai_pipeline.defs.partitions import version_of
 from civitai_pipeline.defs.resources import LakeStore
@@ -11,8 +12,6 @@ from civitai_pipeline.lake.schemas import TABLES, Table
 
 _TABLES_BY_NAME = {table.name: table for table in TABLES}
 PREVIEWED_COLUMNS = 6
-# The key of an input's metadata under which it names the columns it needs, so that no others are held in memory.
-COLUMNS = "columns"
 
 
 class TableIOManager(dg.ConfigurableIOManager):

@@ -11,6 +11,7 @@ from civitai_pipeline.defs.exports import export_job
 from civitai_pipeline.defs.metadata import summary_metadata
 from civitai_pipeline.defs.partitions import model_version, register_versions, version_of
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore
+from civitai_pipeline.lake.schemas import ANALYSIS_TABLES
 
 collect = dg.define_asset_job(
     "collect",
@@ -35,7 +36,12 @@ rebuild = dg.define_asset_job(
 resolve_resources = dg.define_asset_job(
     "resolve_resources",
     selection=dg.AssetSelection.assets(
-        "resource_lookups", "prompt_resources", "version_report", "prompt_database", "collection_report"
+        "resource_lookups",
+        "prompt_resources",
+        *(table.name for table in ANALYSIS_TABLES),
+        "version_report",
+        "prompt_database",
+        "collection_report",
     ),
     executor_def=dg.in_process_executor,
     config=dg.RunConfig(ops={"resource_lookups": LookupConfig(resolve_resources=True)}),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Raised whenever the same prompts would give other rows.
 CODE_VERSION = "1"
+# All that is looked at of the prompts table.
+PROMPT_COLUMNS = ("image_id", "model_version_id", "username", "prompt_hash", "near_duplicate_group")
 
 
 def build_near_duplicate_groups(prompts: pa.Table) -> pa.Table:
@@ -22,9 +24,8 @@ def build_near_duplicate_groups(prompts: pa.Table) -> pa.Table:
     Args:
         prompts: The prompts table.
     """
-    columns = ["image_id", "model_version_id", "username", "prompt_hash", "near_duplicate_group"]
     with duckdb.connect() as connection:
-        connection.register("prompts", prompts.select(columns))
+        connection.register("prompts", prompts.select(PROMPT_COLUMNS))
         counted = connection.sql(_COUNT_GROUPS).to_arrow_table()
     return finished(schemas.NEAR_DUPLICATE_GROUPS, counted, prompts, CODE_VERSION)
 

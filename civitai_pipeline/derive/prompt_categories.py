@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Raised whenever the same prompts and taxonomy would give other rows.
 CODE_VERSION = "3"
+# All that is looked at of the prompts table.
+PROMPT_COLUMNS = ("image_id", "model_version_id", "prompt", "prompt_hash")
 
 # What is decided of a prompt, whichever images have it.
 _DECIDED = ["category", "confidence", "is_primary", "matched_keywords"]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Raised whenever the same prompts and the same answers would give other rows.
 CODE_VERSION = "2"
+# All that is looked at of the prompts table.
+PROMPT_COLUMNS = ("image_id", "model_version_id", "resources")
 
 
 def build_resources(prompts: pa.Table, lookups: pa.Table | None = None) -> pa.Table:
@@ -60,7 +62,7 @@ def lookup_keys(prompts: pa.Table) -> list[LookupKey]:
 def _spread(prompts: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the view ``spread``: one row per resource, as the prompts' rows list them."""
     with duckdb.connect() as connection:
-        connection.register("prompts", prompts.select(["image_id", "model_version_id", "resources"]))
+        connection.register("prompts", prompts.select(PROMPT_COLUMNS))
         connection.execute(_SPREAD_RESOURCES)
         yield connection
 

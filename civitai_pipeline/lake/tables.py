@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -97,18 +98,24 @@ def conform(table: Table, data: pa.Table) -> pa.Table:
     return conformed.replace_schema_metadata(data.schema.metadata)
 
 
-def schema_faults(table: Table, data: pa.Table) -> list[str]:
-    """How ``data`` differs from the declared schema, one sentence each; none if it does not."""
+def schema_faults(table: Table, *parts: pa.Table) -> list[str]:
+    """How data differs from the declared schema, one sentence each; none if it does not.
+
+    Args:
+        table: The declaration.
+        parts: The data; of several, the first that has a column is asked for its type, all for its nulls.
+    """
     faults = []
     for column in table.columns:
-        if column.name not in data.column_names:
+        having = [part for part in parts if column.name in part.column_names]
+        if not having:
             faults.append(f"column {column.name} is missing")
             continue
-        found = data.schema.field(column.name).type
+        found, nulls = having[0].schema.field(column.name).type, sum(p.column(column.name).null_count for p in having)
         if found != column.type:
             faults.append(f"column {column.name} is {found}, not {column.type}")
-        elif column.required and data.column(column.name).null_count:
-            faults.append(f"column {column.name} has {data.column(column.name).null_count} nulls")
+        elif column.required and nulls:
+            faults.append(f"column {column.name} has {nulls} nulls")
     return faults
 
 
@@ -181,6 +188,39 @@ def stage_table(
     staged = TableFile(lake, table, version, scratch, rows)
     weakref.finalize(staged, stack.close)
     return staged
+
+
+def file_faults(lake: Lake, table: Table, version: int) -> tuple[list[str], int]:
+    """How a version's file differs from the declared schema, one sentence each, and how many rows it has.
+
+    Nulls are counted by what the file says of itself, so that no column is read but lists.
+
+    Raises:
+        FileNotFoundError: It has not been written yet.
+        DamagedTableError: Its file cannot be read.
+        LakeError: The lake cannot be read.
+    """
+    path = lake.table(table, version)
+    with _damage_explained(path), path.open("rb") as opened:
+        file = pq.ParquetFile(opened)
+        lists = [c.name for c in table.columns if pa.types.is_list(c.type) and c.name in file.schema_arrow.names]
+        faults = schema_faults(table, file.schema_arrow.empty_table(), file.read(lists))
+        nulls = {name: count for name, count in _null_counts(file).items() if name not in lists}
+        rows = file.metadata.num_rows
+    required = [c.name for c in table.columns if c.required and nulls.get(c.name)]
+    return faults + [f"column {name} has {nulls[name]} nulls" for name in required], rows
+
+
+def _null_counts(file: pq.ParquetFile) -> Counter[str]:
+    """The nulls of each column, as its row groups count them."""
+    counts: Counter[str] = Counter()
+    for group in range(file.metadata.num_row_groups):
+        for place in range(file.metadata.num_columns):
+            column = file.metadata.row_group(group).column(place)
+            statistics = column.statistics
+            if statistics is not None and statistics.has_null_count:
+                counts[column.path_in_schema] += statistics.null_count
+    return counts
 
 
 def write_table(lake: Lake, table: Table, version: int, data: pa.Table) -> UPath:

@@ -1,6 +1,6 @@
 """What the assets share: owner, groups, and how those that are tables are declared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 import pyarrow as pa
@@ -13,6 +13,8 @@ OWNERS = ["team:civitai_pipeline"]
 KINDS = {"parquet", "duckdb"}
 COLLECTION, TABLES, PUBLICATION = "collection", "tables", "publication"
 TABLE_IO_MANAGER = "table_io_manager"
+# The key of an input's metadata under which it names the columns it needs.
+COLUMNS = "columns"
 # All requests of all runs pass through one pool; its limit is set in the instance.
 API_POOL = "civitai_api"
 
@@ -24,6 +26,7 @@ def table_asset(
     code_version: str,
     pool: str | None = None,
     deps: Sequence[dg.AssetsDefinition] = (),
+    ins: Mapping[str, dg.AssetIn] | None = None,
 ) -> Callable[[Callable[..., pa.Table]], dg.AssetsDefinition]:
     """Declares an asset that is kept as a table of the lake, partitioned by model version."""
     return dg.asset(
@@ -31,6 +34,7 @@ def table_asset(
         partitions_def=model_version,
         pool=pool,
         deps=deps,
+        ins=ins,
         description=_description(table),
         group_name=group,
         owners=OWNERS,
@@ -39,6 +43,11 @@ def table_asset(
         metadata=definition_metadata(table),
         io_manager_key=TABLE_IO_MANAGER,
     )
+
+
+def columns_in(columns: Sequence[str]) -> dg.AssetIn:
+    """An input of some columns of a table only: the widest hold most of its bytes, and few readers need them."""
+    return dg.AssetIn(metadata={COLUMNS: list(columns)})
 
 
 def table_out(table: Table, *, group: str, code_version: str) -> dg.AssetOut:

@@ -14,7 +14,7 @@ from civitai_pipeline.defs.metadata import summary_metadata
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore, Progress
 from civitai_pipeline.defs.turns import turn_at_the_api
-from civitai_pipeline.derive.prompt_resources import lookup_keys
+from civitai_pipeline.derive.prompt_resources import PROMPT_COLUMNS, lookup_keys
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.paths import Lake
 
@@ -84,7 +84,7 @@ def _turn(context: dg.AssetExecutionContext) -> AbstractContextManager[None]:
 
 def _prompts(lake: Lake, version: int) -> pa.Table:
     try:
-        return tables.read_table(lake, schemas.PROMPTS, version, ["image_id", "model_version_id", "resources"])
+        return tables.read_table(lake, schemas.PROMPTS, version, PROMPT_COLUMNS)
     except FileNotFoundError:
         raise dg.Failure(
             f"model version {version} has no table of prompts yet; run the job collect for it", allow_retries=False

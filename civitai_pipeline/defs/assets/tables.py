@@ -5,15 +5,18 @@ import pyarrow as pa
 from pydantic import Field
 
 from civitai_pipeline.defs.assets.collection import image_pages
-from civitai_pipeline.defs.assets.common import TABLES, table_asset, table_out
+from civitai_pipeline.defs.assets.common import TABLES, columns_in, table_asset, table_out
 from civitai_pipeline.defs.assets.lookups import resource_lookups
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import LakeStore, taxonomy_in_use
 from civitai_pipeline.derive.near_duplicate_groups import CODE_VERSION as GROUPS_CODE_VERSION
+from civitai_pipeline.derive.near_duplicate_groups import PROMPT_COLUMNS as GROUPS_NEED
 from civitai_pipeline.derive.near_duplicate_groups import build_near_duplicate_groups
 from civitai_pipeline.derive.prompt_categories import CODE_VERSION as CATEGORIES_CODE_VERSION
+from civitai_pipeline.derive.prompt_categories import PROMPT_COLUMNS as CATEGORIES_NEED
 from civitai_pipeline.derive.prompt_categories import build_categories
 from civitai_pipeline.derive.prompt_resources import CODE_VERSION as RESOURCES_CODE_VERSION
+from civitai_pipeline.derive.prompt_resources import PROMPT_COLUMNS as RESOURCES_NEED
 from civitai_pipeline.derive.prompt_resources import build_resources
 from civitai_pipeline.derive.prompt_tables import CODE_VERSION as PROMPTS_CODE_VERSION
 from civitai_pipeline.derive.prompt_tables import STEP_TABLES, build_prompt_tables
@@ -53,20 +56,36 @@ def prompt_tables(
     return prompts, rejected, pages
 
 
-@table_asset(schemas.PROMPT_RESOURCES, group=TABLES, code_version=RESOURCES_CODE_VERSION, deps=[resource_lookups])
+@table_asset(
+    schemas.PROMPT_RESOURCES,
+    group=TABLES,
+    code_version=RESOURCES_CODE_VERSION,
+    deps=[resource_lookups],
+    ins={"prompts": columns_in(RESOURCES_NEED)},
+)
 def prompt_resources(prompts: pa.Table, store: LakeStore) -> pa.Table:
     """Spreads the resources that each prompt's row names into rows of their own, named as far as is known."""
     return build_resources(prompts, lookups_table(read_lookups(store.lake()).values()))
 
 
-@table_asset(schemas.PROMPT_CATEGORIES, group=TABLES, code_version=CATEGORIES_CODE_VERSION)
+@table_asset(
+    schemas.PROMPT_CATEGORIES,
+    group=TABLES,
+    code_version=CATEGORIES_CODE_VERSION,
+    ins={"prompts": columns_in(CATEGORIES_NEED)},
+)
 def prompt_categories(context: dg.AssetExecutionContext, prompts: pa.Table, store: LakeStore) -> pa.Table:
     """Categorizes the prompts not categorized yet by this taxonomy."""
     earlier = tables.read_earlier(store.lake(), schemas.PROMPT_CATEGORIES, version_of(context.partition_key))
     return build_categories(prompts, earlier, Categorizer(taxonomy_in_use()))
 
 
-@table_asset(schemas.NEAR_DUPLICATE_GROUPS, group=TABLES, code_version=GROUPS_CODE_VERSION)
+@table_asset(
+    schemas.NEAR_DUPLICATE_GROUPS,
+    group=TABLES,
+    code_version=GROUPS_CODE_VERSION,
+    ins={"prompts": columns_in(GROUPS_NEED)},
+)
 def near_duplicate_groups(prompts: pa.Table) -> pa.Table:
     """Counts the images, prompts and authors of each group of near duplicates."""
     return build_near_duplicate_groups(prompts)

@@ -23,7 +23,7 @@ from rich.table import Table
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline_tests.bench.items import Items, land
 from civitai_pipeline_tests.bench.rates import keyword_rates
-from civitai_pipeline_tests.bench.steps import STEPS
+from civitai_pipeline_tests.bench.steps import PARTS, STEPS
 
 NEW_ITEMS = 1_000
 
@@ -58,9 +58,9 @@ def from_nothing(lake: Lake, items: Items, count: int) -> dict[str, Cost]:
     return {step: measure(step, lake) for step in STEPS}
 
 
-def with_more(lake: Lake, items: Items) -> dict[str, Cost]:
+def with_more(lake: Lake, items: Items, count: int = NEW_ITEMS) -> dict[str, Cost]:
     """Lands some more items on top of what is held and measures every step again."""
-    land(lake, items, NEW_ITEMS)
+    land(lake, items, count)
     return {step: measure(step, lake) for step in STEPS}
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    console = Console(width=118)
+    console = Console(width=110)
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     with TemporaryDirectory(prefix="civitai_pipeline-bench-") as folder:
         lake = Lake.at(str(Path(folder) / "whole"))
@@ -109,10 +109,16 @@ def _print_steps(console: Console, title: str, one: dict[str, Cost], other: dict
     ):
         table.add_column(heading, justify="right")
     for step, cost in one.items():
-        table.add_row(step, *_cells(cost), *_cells(other[step])[:3], _ratio(other[step].elapsed_s, cost.elapsed_s))
-    sums = [sum(cost.elapsed_s for cost in costs.values()) for costs in (one, other)]
-    cpu = [sum(cost.cpu_s for cost in costs.values()) for costs in (one, other)]
-    peaks = [max(cost.peak_bytes for cost in costs.values()) for costs in (one, other)]
+        table.add_row(
+            f"  of which {step}" if step in PARTS else step,
+            *_cells(cost),
+            *_cells(other[step])[:3],
+            _ratio(other[step].elapsed_s, cost.elapsed_s),
+        )
+    whole = [[cost for step, cost in costs.items() if step not in PARTS] for costs in (one, other)]
+    sums = [sum(cost.elapsed_s for cost in costs) for costs in whole]
+    cpu = [sum(cost.cpu_s for cost in costs) for costs in whole]
+    peaks = [max(cost.peak_bytes for cost in costs) for costs in whole]
     table.add_section()
     table.add_row(
         "all", f"{sums[0]:.2f}", f"{cpu[0]:.2f}", _megabytes(peaks[0]), "",

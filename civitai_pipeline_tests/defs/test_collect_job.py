@@ -81,7 +81,7 @@ def test_every_check_is_evaluated_for_the_partition_and_passes(instance: dg.Dags
     assert {e.partition for e in evaluations} == {str(VERSION)}
     passed = checks_of(result)
     assert all(passed.values()), passed
-    assert len(passed) == 9 + len(schemas.TABLES)
+    assert len(passed) == 10 + len(schemas.TABLES)
 
 
 def test_the_summary_stands_on_the_materialization_and_adds_up(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:

@@ -28,7 +28,8 @@ from civitai_pipeline_tests.prompts.strategies import (
 )
 
 DERIVED = {
-    "image_id", "model_version_id", "prompt", "prompt_hash", "duplicate_of", "near_duplicate_group", "prompt_signature", "prompt_length",
+    "image_id", "model_version_id", "prompt", "prompt_hash", "duplicate_of", "near_duplicate_group", "prompt_signature",
+    "prompt_length",
     "tag_count", "word_count", "quality_score", "engagement", "first_seen_at", "last_seen_at", "prompt_withdrawn_at",
     "first_page", "last_page", "fingerprint", "resources",
 }  # fmt: skip

@@ -45,27 +45,29 @@ def count_together(
         first: For each row, whether it is the image that counts as the prompt.
         author: For each row, its author; negative where nobody is named.
     """
-    used = np.zeros((len(author), terms), dtype=np.uint8)
-    used[row, term] = 1
-    return Together(_count_rows(used), _count_rows(used[first]), _count_authors(used[author >= 0], author[author >= 0]))
+    used = np.zeros((terms, len(author)), dtype=bool)
+    used[term, row] = True
+    named = np.flatnonzero(author >= 0)
+    return Together(
+        _count_rows(_packed(used)), _count_rows(_packed(used & first)), _count_authors(used[:, named], author[named])
+    )
 
 
-def _count_rows(used: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """For each two terms, the rows that have both."""
-    columns = _packed(used.T)
+def _count_rows(columns: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """For each two terms, given the bits of each, the rows that have both."""
     counted = np.zeros((len(columns), len(columns)), dtype=np.int64)
     for term, column in enumerate(columns):
         counted[term, term:] = np.bitwise_count(columns[term:] & column).sum(axis=1, dtype=np.int64)
     return counted
 
 
-def _count_authors(used: NDArray[np.uint8], author: NDArray[np.integer]) -> NDArray[np.int64]:
+def _count_authors(used: NDArray[np.bool_], author: NDArray[np.integer]) -> NDArray[np.int64]:
     """For each two terms, the authors with a row that has both."""
-    terms = used.shape[1]
+    terms = len(used)
     counted = np.zeros((terms, terms), dtype=np.int64)
-    packed, columns = _packed(used), np.ascontiguousarray(used.T)
+    packed = _packed(used.T)
     for term in range(terms):
-        rows = np.flatnonzero(columns[term])
+        rows = np.flatnonzero(used[term])
         if len(rows):
             starts = np.flatnonzero(np.diff(author[rows], prepend=-1))
             by_author = np.bitwise_or.reduceat(packed[rows], starts, axis=0)
@@ -73,7 +75,7 @@ def _count_authors(used: NDArray[np.uint8], author: NDArray[np.integer]) -> NDAr
     return np.triu(counted)
 
 
-def _packed(used: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def _packed(used: NDArray[np.bool_]) -> NDArray[np.uint64]:
     """The bits of each row, filled up to whole 64-bit numbers."""
     bits = np.packbits(used, axis=1)
     filled = np.zeros((len(bits), -(-bits.shape[1] // 8) * 8), dtype=np.uint8)

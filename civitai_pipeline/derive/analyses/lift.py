@@ -102,14 +102,14 @@ FROM kind_images WHERE author IS NOT NULL AND log_engagement IS NOT NULL GROUP B
 
 CREATE TEMP TABLE sides AS
 WITH used AS (
-    SELECT kind, term, author, count(*) AS n, sum(log_engagement)::BIGINT AS total
-    FROM term_images WHERE author IS NOT NULL AND log_engagement IS NOT NULL GROUP BY kind, term, author
+    SELECT term, author, count(*) AS n, sum(log_engagement)::BIGINT AS total
+    FROM term_images WHERE author IS NOT NULL AND log_engagement IS NOT NULL GROUP BY term, author
 )
 SELECT kind, term, used.n AS n_with, author_sums.n - used.n AS n_without, author_sums.mean AS mean_of_all,
        round(used.total / used.n)::BIGINT AS mean_with,
        CASE WHEN author_sums.n > used.n
            THEN round((author_sums.total - used.total) / (author_sums.n - used.n))::BIGINT END AS mean_without
-FROM used JOIN author_sums USING (kind, author);
+FROM used JOIN terms USING (term) JOIN author_sums USING (kind, author);
 
 CREATE TEMP TABLE compared_sums AS
 WITH everybody AS (

@@ -47,11 +47,11 @@ SELECT kind, term_key, CASE WHEN kind IN ('lora', 'checkpoint') THEN label ELSE 
 FROM ranked WHERE rank <= {most};
 
 CREATE TABLE term_images AS
-SELECT kind, term, author, week, log_engagement
+SELECT term, author, week, log_engagement
 FROM terms JOIN tags ON kind = 'tag' AND name = term_key JOIN prompt_tags USING (tag)
 JOIN images ON images.prompt = prompt_tags.text
 UNION ALL
-SELECT kind, term, author, week, log_engagement
+SELECT term, author, week, log_engagement
 FROM terms JOIN named_terms USING (kind, term_key) JOIN images USING (image_id);
 
 CREATE TABLE kind_images AS

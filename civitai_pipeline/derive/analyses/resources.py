@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Beyond these stand resources of a handful of images. With a single checkpoint one image is not a distribution.
 MOST_RESOURCES, MOST_CHECKPOINTS, WITH_CHECKPOINT_LEAST_IMAGES = 2_000, 50, 2
 
-PAIRED_LORAS, PAIRED_CHECKPOINTS = 200, 50
+PAIRED_LORAS, PAIRED_CHECKPOINTS = 100, 30
 PAIR_LEAST_IMAGES, PAIR_LEAST_AUTHORS = 5, 3
 
 

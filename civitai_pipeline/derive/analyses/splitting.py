@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 
 # The longest of Danbooru's tags have about 60 characters; what is longer is a sentence.
 MAX_TAG_LENGTH = 60
-# Some 800,000 parts at a time: 40 MB of text and codes.
-TEXTS_PER_SLICE = 20_000
+# Some 400,000 parts at a time: 20 MB of text and codes.
+TEXTS_PER_SLICE = 10_000
 
 # The commas of Chinese and Japanese (and those that NFKC would make of others), and what separates like a comma.
 _SEPARATORS = r"<[\w-]+:[^<>]*>|[\x{FF0C}\x{3001}\x{FE50}\x{FE10}\r\n]|\bBREAK\b"
-# Where the normal form is more than lower case and single spaces.
-_ODD = r"[^\x00-\x7f]|[()\[\]{}\\<>]"
+# Where the normal form is more than lower case, single spaces and no emphasis.
+_ODD = r"[^\x00-\x7f]|[\\<>]"
 _SPACES = r"[\t-\r\x1c-\x20]+"
+_EMPHASIS = (
+    r":[\t-\r\x1c-\x20]{0,9}[+-]?(?:[0-9]{1,9}(?:\.[0-9]{0,19})?|\.[0-9]{1,19})[\t-\r\x1c-\x20]{0,9}[)\]}]|[()\[\]{}]"
+)
 _BLANK, _SENTENCE = -1, -2
 
 
@@ -53,13 +56,15 @@ class Vocabulary:
         return whole
 
 
-def split_texts(texts: pa.Array, vocabulary: Vocabulary) -> Iterator[pa.Table]:
-    """Each text's tags: tables of ``text`` (its place), ``tag`` (its number) and ``position`` (from 1).
+def split_texts(texts: pa.ChunkedArray, places: pa.Array, vocabulary: Vocabulary) -> Iterator[pa.Table]:
+    """The tags of the texts at some places: tables of ``text``, ``tag`` and ``position``.
 
-    Of a tag that a text repeats only the first time counts. A table holds whole texts.
+    ``text`` counts the places given from 0, ``tag`` is the tag's number, ``position`` counts from 1. Of a tag that a
+    text repeats only the first time counts. A table holds whole texts.
     """
-    for start in range(0, len(texts), TEXTS_PER_SLICE):
-        parts = pc.split_pattern(_separated(texts.slice(start, TEXTS_PER_SLICE)), ",")
+    for start in range(0, len(places), TEXTS_PER_SLICE):
+        taken = texts.take(places.slice(start, TEXTS_PER_SLICE)).combine_chunks()
+        parts = pc.split_pattern(_separated(taken), ",")
         parents = pc.list_parent_indices(parts).to_numpy().astype(np.int32)
         encoded = pc.dictionary_encode(pc.ascii_trim_whitespace(pc.list_flatten(parts)))
         tags = _numbers(encoded.dictionary, vocabulary)[encoded.indices.to_numpy()]
@@ -96,10 +101,14 @@ def _numbers(parts: pa.Array, vocabulary: Vocabulary) -> NDArray[np.int32]:
 def normal_forms(parts: pa.Array) -> pa.Array:
     """The normal form of each part, as :func:`normalise_prompt` has it, without commas.
 
-    Plain ASCII is lower-cased all at once; the tenth that is not goes through that function, each spelling once.
+    ASCII without a backslash or an angle is done all at once; the rest goes through that function, a spelling once.
     """
     odd = pc.match_substring_regex(parts, _ODD)
-    plain = pc.ascii_trim_whitespace(pc.replace_substring_regex(pc.ascii_lower(parts), _SPACES, " "))
+    plain = pc.ascii_lower(parts)
+    emphasised = pc.match_substring_regex(plain, r"[()\[\]{}]")
+    bare = pc.replace_substring_regex(plain.filter(emphasised), _EMPHASIS, "")
+    plain = pc.replace_with_mask(plain, emphasised, bare)
+    plain = pc.ascii_trim_whitespace(pc.replace_substring_regex(plain, _SPACES, " "))
     if not pc.any(odd).as_py():
         return plain
     # A character such as U+1F101 becomes a digit and a comma.

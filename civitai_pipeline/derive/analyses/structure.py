@@ -45,6 +45,14 @@ def _has(*characters: str) -> str:
 
 
 _NOT_ASCII = "strlen(content) > length(content)"
+# Most full stops are those of weights.
+_ENDS = " OR ".join(
+    [
+        _has("!", "?"),
+        "ends_with(content, '.')",
+        *(f"contains(content, '.' || chr({code}))" for code in (9, 10, 12, 13, 32)),
+    ]
+)
 _WIDE_COMMAS = r"\x{FF0C}\x{3001}"
 # The names of LoRA files are full of underscores.
 _OUTSIDE_TAGS = "(?:^|>)[^<]*"
@@ -73,7 +81,7 @@ MARKS: dict[str, Mark] = {
     "wildcard": Mark(_has("__"), rf"{_OUTSIDE_TAGS}__[\w/-]+__"),
     "underscore": Mark(_has("_"), rf"{_OUTSIDE_TAGS}[A-Za-z]_[A-Za-z]"),
     "sentence": Mark(
-        f"{_has('.', '!', '?')} OR {_NOT_ASCII}",
+        f"{_ENDS} OR {_NOT_ASCII}",
         r"""\pL[)\]"'\x{2019}\x{201D}]?[.!?](?:\s|$)|[\x{3002}\x{FF01}\x{FF1F}]""",
     ),
     "long_part": Mark(f"length(content) > {MAX_TAG_LENGTH}", f"[^,{_WIDE_COMMAS}\\r\\n]{{{MAX_TAG_LENGTH + 1}}}"),
@@ -90,7 +98,7 @@ BINS = {"characters": (50, 3000), "words": (10, 500), "tags": (5, 200)}
 
 def prompt_structure(basis: Basis) -> pa.Table:
     """How many images, prompts and authors show each mark, of all that have a text on that side."""
-    for texts in ("raws", "negatives"):
+    for texts in ("prompt_texts", "negative_texts"):
         bits = " + ".join(f"(({mark.sql})::BIGINT << {place})" for place, mark in enumerate(MARKS.values()))
         basis.execute(f"CREATE TEMP TABLE {texts}_marks AS SELECT text, {bits} AS marks FROM {texts}")  # noqa: S608 - our own
     names = pa.table({"place": pa.array(range(len(MARKS)), pa.int32()), "measure": list(MARKS)})
@@ -101,10 +109,10 @@ def prompt_structure(basis: Basis) -> pa.Table:
 _STRUCTURE = """
 WITH marked AS (
     SELECT 'prompt' AS side, image_id, prompt AS text, author, marks
-    FROM images JOIN raws_marks ON raws_marks.text = images.raw
+    FROM images JOIN prompt_texts_marks marks ON marks.text = images.row
     UNION ALL
     SELECT 'negative', image_id, negative, author, marks
-    FROM images JOIN negatives_marks ON negatives_marks.text = images.negative
+    FROM images JOIN negative_texts_marks marks ON marks.text = images.negative
 ),
 -- Each image, each text and each author with all of its marks at once, so that the marks need one pass.
 counted AS (
@@ -126,7 +134,7 @@ GROUP BY side, measure ORDER BY side, measure
 
 def prepare(basis: Basis) -> None:
     """Makes ``lengths``: a row per image, side and quantity."""
-    basis.register("negative_counts", text_counts(basis.negatives))
+    basis.register("negative_counts", text_counts(basis.negatives.combine_chunks()))
     basis.execute(_LENGTHS)
 
 
@@ -162,7 +170,7 @@ def text_counts(texts: pa.Array) -> pa.Table:
 
 
 _LENGTHS = """
-CREATE TABLE lengths AS
+CREATE VIEW lengths AS
 WITH measured AS (
     SELECT 'prompt' AS side, author, first, prompt_length AS characters, word_count AS words, tag_count AS tags
     FROM images

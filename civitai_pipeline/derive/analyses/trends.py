@@ -36,27 +36,20 @@ weeks AS (
     FROM authors GROUP BY kind, week
 ),
 used AS (
-    SELECT kind, term, week, author, count(*) AS images
-    FROM term_images SEMI JOIN followed USING (term) WHERE week IS NOT NULL GROUP BY kind, term, week, author
+    SELECT term, week, author, count(*) AS images
+    FROM term_images SEMI JOIN followed USING (term) WHERE week IS NOT NULL GROUP BY term, week, author
 ),
 counted AS (
-    SELECT kind, term, week, sum(used.images)::BIGINT AS images, count(author) AS authors,
-           sum(round(used.images / authors.images * 1e9)::BIGINT) FILTER (author IS NOT NULL) AS billionths
-    FROM used JOIN authors USING (kind, week, author) GROUP BY kind, term, week
-    UNION ALL
-    SELECT kind, term, week, sum(images)::BIGINT, 0, 0 FROM used WHERE author IS NULL GROUP BY kind, term, week
-),
-summed AS (
-    SELECT kind, term, week, sum(images)::BIGINT AS images, sum(authors)::BIGINT AS authors,
-           coalesce(sum(billionths), 0) AS billionths
-    FROM counted GROUP BY kind, term, week
+    SELECT term, week, sum(used.images)::BIGINT AS images, count(author) AS authors,
+           sum(round(used.images / authors.images * 1e9)::BIGINT) AS billionths
+    FROM used JOIN followed USING (term) LEFT JOIN authors USING (kind, week, author) GROUP BY term, week
 ),
 every AS (
     SELECT kind, term, term_key, label, week, images_total, authors_total, coalesce(images, 0) AS images,
            coalesce(authors, 0) AS authors,
            CASE WHEN authors_total > 0
                THEN round(coalesce(billionths, 0) / authors_total)::BIGINT END AS share_billionths
-    FROM followed JOIN weeks USING (kind) LEFT JOIN summed USING (kind, term, week)
+    FROM followed JOIN weeks USING (kind) LEFT JOIN counted USING (term, week)
 ),
 compared AS (
     SELECT *, count(*) FILTER (authors_total >= {least}) OVER before AS weeks_before,

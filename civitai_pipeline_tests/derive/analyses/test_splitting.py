@@ -13,7 +13,9 @@ from civitai_pipeline.prompts.text import normalise_prompt, storable
 def tags_of(*texts: str) -> list[list[tuple[str, int]]]:
     """The tags of each text with their places, in order of place."""
     vocabulary = Vocabulary()
-    tables = list(split_texts(pa.array(texts, type=pa.string()), vocabulary))
+    tables = list(
+        split_texts(pa.chunked_array([texts], pa.string()), pa.array(range(len(texts)), pa.int32()), vocabulary)
+    )
     names = vocabulary.names.to_pylist()
     found: list[list[tuple[str, int]]] = [[] for _ in texts]
     for row in pa.concat_tables(tables).to_pylist() if tables else []:

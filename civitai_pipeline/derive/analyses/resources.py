@@ -57,7 +57,7 @@ keyed AS (
 SELECT image_id, type,
        coalesce('version ' || known_version, 'name ' || plain, 'hash ' || hash, 'unnamed') AS key,
        any_value(known_version) AS version_id, min(position) AS position,
-       arg_min(name, position) AS name, arg_min(weight, position) FILTER (weight IS NOT NULL) AS weight
+       arg_min(name, position) AS name, arg_min(weight, position) AS weight
 FROM keyed GROUP BY image_id, type, key;
 
 CREATE TABLE resource_names AS

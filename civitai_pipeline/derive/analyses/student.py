@@ -105,7 +105,7 @@ def benjamini_hochberg(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     m = len(p_values)
     order = np.argsort(p_values, kind="stable")
-    scaled = p_values[order] * m / np.arange(1, m + 1)
+    scaled = p_values[order] * (m / np.arange(1, m + 1))
     q_values = np.empty(m)
     q_values[order] = np.minimum.accumulate(scaled[::-1])[::-1]
     return np.minimum(q_values, 1.0)

@@ -59,6 +59,24 @@ def test_the_same_author_with_and_without_by_paired_differences() -> None:
     assert q == pick(found, "p_value", **row)[0][0]
 
 
+def test_p_values_are_corrected_for_all_comparisons_of_their_kind() -> None:
+    # Three tags of ten authors each, against all the others; a sampler is a kind of its own.
+    tags, rows = ("kite", "sea", "sun"), []
+    for n in range(30):
+        row = shown(n, f"{tags[n % 3]}, odd {n}", f"author {n}", (n % 3) * 0.4 + (n % 7) / 5)
+        rows.append({**row, "sampler": "Euler" if n % 2 else "UniPC"})
+    found = analyses(rows)["term_lift"]
+    p = dict(pick(found, "term_key", "p_value", kind="tag", comparison="between_authors"))
+    low, middle, high = sorted(tags, key=lambda tag: p[tag])
+    q = dict(pick(found, "term_key", "q_value", kind="tag", comparison="between_authors"))
+    assert q[high] == p[high]
+    assert q[middle] == pytest.approx(min(p[middle] * 3 / 2, p[high]))
+    assert q[low] == pytest.approx(min(p[low] * 3, q[middle]))
+    assert q[low] > p[low]
+    assert {n for (n,) in pick(found, "comparisons", kind="tag")} == {3}
+    assert {n for (n,) in pick(found, "comparisons", kind="sampler")} == {2}
+
+
 def test_a_prolific_author_counts_once() -> None:
     images = [shown(n, f"kite, odd {n}", f"author {n}", 1.0 + n % 2) for n in range(6)]
     images += [shown(10 + n, f"sea, odd {n}", f"other {n}", 1.0 + n % 2) for n in range(6)]

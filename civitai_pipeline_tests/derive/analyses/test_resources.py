@@ -77,7 +77,17 @@ def test_engagement_and_counts_stand_beside(usage: pa.Table) -> None:
     assert pick(usage, *scores, checkpoint_key="all", resource_key="name rain") == [(0, None, None)]
 
 
-def test_an_image_has_one_checkpoint_the_version_collected_if_it_names_it(usage: pa.Table) -> None:
+def test_the_checkpoint_is_the_version_collected_if_an_image_names_it_else_the_first() -> None:
+    images = [image(n, f"kite {n}") for n in range(4)]
+    resources = [resource(n, "lora", "wind") for n in range(4)]
+    resources += [resource(n, "checkpoint", "Refiner", resource_version_id=51, position=1) for n in range(4)]
+    resources += [resource(n, "checkpoint", None, resource_version_id=VERSION, position=2) for n in (0, 1)]
+    resources += [resource(n, "checkpoint", "Base", position=0) for n in (2, 3)]
+    found = pick(analyses(images, resources)["resource_usage"], "checkpoint_key", "images", resource_type="lora")
+    assert found == [("all", 4), ("name base", 2), (f"version {VERSION}", 2)]
+
+
+def test_each_checkpoint_has_its_own_distribution(usage: pa.Table) -> None:
     # Images 1 and 3 are of Base, image 2 of the version, 4 and 5 of none; what one image has is left out.
     names = ("checkpoint_key", "checkpoint", "resource_key", "images", "images_total", "weight_median")
     rows = [row for row in pick(usage, *names) if row[0] != "all"]

@@ -1,6 +1,6 @@
 """Metadata: what the Dagster UI shows of a run, a table or a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -59,10 +59,14 @@ def _value(value: Any) -> dg.MetadataValue[Any]:  # noqa: ANN401 - any JSON valu
 
 def preview(data: pa.Table) -> dg.MetadataValue[Any]:
     """The first rows of a table."""
-    rows = data.slice(0, MAX_PREVIEW_ROWS).to_pylist()
-    schema = dg.TableSchema(columns=[dg.TableColumn(name=name, type="string") for name in data.column_names])
+    return rows_as_table(data.slice(0, MAX_PREVIEW_ROWS).to_pylist(), data.column_names)
+
+
+def rows_as_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.MetadataValue[Any]:
+    """Some columns of a few rows, as text."""
+    schema = dg.TableSchema(columns=[dg.TableColumn(name=name, type="string") for name in columns])
     return dg.MetadataValue.table(
-        records=[dg.TableRecord({key: _short(value) for key, value in row.items()}) for row in rows], schema=schema
+        records=[dg.TableRecord({name: _short(row[name]) for name in columns}) for row in rows], schema=schema
     )
 
 

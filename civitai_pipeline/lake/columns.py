@@ -16,6 +16,7 @@ DOUBLE = pa.float64()
 BOOLEAN = pa.bool_()
 VARCHAR = pa.string()
 VARCHAR_LIST = pa.list_(pa.string())
+BIGINT_LIST = pa.list_(pa.int64())
 TIMESTAMPTZ = pa.timestamp("us", tz="UTC")
 SIGNATURE = pa.binary(64)
 
@@ -26,6 +27,7 @@ SQL_NAMES: dict[pa.DataType, str] = {
     BOOLEAN: "BOOLEAN",
     VARCHAR: "VARCHAR",
     VARCHAR_LIST: "VARCHAR[]",
+    BIGINT_LIST: "BIGINT[]",
     TIMESTAMPTZ: "TIMESTAMPTZ",
     SIGNATURE: "BLOB",
 }

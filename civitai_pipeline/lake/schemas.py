@@ -9,6 +9,7 @@ from __future__ import annotations
 from civitai_pipeline.lake.analysis_schemas import ANALYSIS_TABLES
 from civitai_pipeline.lake.columns import (
     BIGINT,
+    BIGINT_LIST,
     BOOLEAN,
     DOUBLE,
     INTEGER,
@@ -24,7 +25,9 @@ from civitai_pipeline.lake.columns import (
 __all__ = [
     "ANALYSIS_TABLES",
     "BIGINT",
+    "BIGINT_LIST",
     "BOOLEAN",
+    "CATEGORY_CHANGES",
     "DOUBLE",
     "INTEGER",
     "LANDED_PAGES",
@@ -211,6 +214,29 @@ PROMPT_CATEGORIES = Table(
     ),
 )
 
+CATEGORY_CHANGES = Table(
+    "category_changes",
+    "One row per category and time that a version's prompts were categorized anew, by another taxonomy or other code.",
+    ("change", "category"),
+    (
+        _VERSION_ID,
+        Column("change", INTEGER, "Which time it was, from 1; the last 20 are kept", required=True),
+        Column("from_version", VARCHAR, "What decided before: code, taxonomy and its file's hash", required=True),
+        Column("to_version", VARCHAR, "What decided then", required=True),
+        Column("category", VARCHAR, "The category, uncategorized among them", required=True),
+        Column("images", INTEGER, "Images compared: those that both states hold", required=True),
+        Column("images_before", INTEGER, "Images that had the category", required=True),
+        Column("images_after", INTEGER, "Images that have it then", required=True),
+        Column("gained", INTEGER, "Images that have it newly", required=True),
+        Column("lost", INTEGER, "Images that have it no more", required=True),
+        Column("primary_before", INTEGER, "Images it was the primary category of", required=True),
+        Column("primary_after", INTEGER, "Images it is the primary category of then", required=True),
+        Column("primary_from", VARCHAR, "Where new primaries came from: JSON, category to images", required=True),
+        Column("gained_image_ids", BIGINT_LIST, "Some that gained it: the 5 smallest ids", required=True),
+        Column("lost_image_ids", BIGINT_LIST, "Some that lost it: the 5 smallest ids", required=True),
+    ),
+)
+
 NEAR_DUPLICATE_GROUPS = Table(
     "near_duplicate_groups",
     "One row per group of two or more images whose prompts are equal or near duplicates.",
@@ -268,6 +294,7 @@ TABLES: tuple[Table, ...] = (
     REJECTED_IMAGES,
     PROMPT_RESOURCES,
     PROMPT_CATEGORIES,
+    CATEGORY_CHANGES,
     NEAR_DUPLICATE_GROUPS,
     *ANALYSIS_TABLES,
 )

@@ -24,6 +24,7 @@ class VersionTables:
         prompt_categories: The ``prompt_categories`` table.
         collection_state: One row for each listing of the version; missing keys read as unknown.
         summary: The last run's summary, or None where no run is known.
+        category_changes: The ``category_changes`` table, or None where it is not known.
     """
 
     info: dict[str, Any]
@@ -33,3 +34,4 @@ class VersionTables:
     prompt_categories: pa.Table
     collection_state: list[dict[str, Any]]
     summary: dict[str, Any] | None = None
+    category_changes: pa.Table | None = None

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 VERSION = DEMO_VERSIONS[0]
 IMAGE_PAGES = dg.AssetKey("image_pages")
+# The steps that make more than the table they are named after.
+STEPS = {
+    **dict.fromkeys(("prompts", "rejected_images", "landed_pages"), "prompt_tables"),
+    **dict.fromkeys(("prompt_categories", "category_changes"), "category_tables"),
+}
 
 
 @pytest.fixture
@@ -98,8 +103,7 @@ def test_the_summary_stands_on_the_materialization_and_adds_up(instance: dg.Dags
 def test_rows_are_counted_and_columns_shown_on_each_table(instance: dg.DagsterInstance) -> None:
     result = run(instance)
     for table in schemas.TABLES:
-        steps = dict.fromkeys(("prompts", "rejected_images", "landed_pages"), "prompt_tables")
-        steps |= {analysis.name: "prompt_analyses" for analysis in schemas.ANALYSIS_TABLES}
+        steps = STEPS | {analysis.name: "prompt_analyses" for analysis in schemas.ANALYSIS_TABLES}
         event = result.asset_materializations_for_node(steps.get(table.name, table.name))
         found = next(m for m in event if m.asset_key.to_user_string() == table.name)
         assert found.metadata["dagster/partition_row_count"].value == found.metadata["rows"].value
@@ -179,6 +183,45 @@ def test_rebuilding_makes_the_same_tables_without_asking_the_api(
     assert run(instance, "rebuild").success
     assert [tables.read_table(lake, table, VERSION) for table in built] == before
     assert stand_in.requests == []
+
+
+def test_another_taxonomy_categorizes_anew_without_the_api_and_shows_what_changed(
+    instance: dg.DagsterInstance,
+    environment: dict[str, str],
+    stand_in: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(instance)
+    lake = Lake.at(environment["CIVITAI_LAKE"])
+    held = len(tables.read_table(lake, schemas.PROMPTS, VERSION))
+    assert len(tables.read_table(lake, schemas.CATEGORY_CHANGES, VERSION)) == 0
+    words = tmp_path / "words.toml"
+    words.write_text("version = 'mine'\n[categories.article]\nterms = ['a', 'the']", encoding="utf-8")
+    monkeypatch.setenv("CIVITAI_TAXONOMY", str(words))
+    stand_in.forget_requests()
+    result = run(instance, "rebuild")
+    assert result.success
+    assert stand_in.requests == []
+    changes = tables.read_table(lake, schemas.CATEGORY_CHANGES, VERSION).to_pylist()
+    assert {row["change"] for row in changes} == {1}
+    assert {row["images"] for row in changes} == {held}
+    article = next(row for row in changes if row["category"] == "article")
+    assert article["images_before"] == 0 < article["gained"] == article["images_after"]
+    assert all(row["to_version"].split("/")[1] == "mine" for row in changes)
+    shown = next(
+        m
+        for m in result.asset_materializations_for_node("category_tables")
+        if m.asset_key.path[-1] == "prompt_categories"
+    ).metadata["changes"]
+    assert isinstance(shown, dg.TableMetadataValue)
+    assert len(shown.records) == len(changes)
+    assert "taxonomy mine" in (lake.reports / f"{VERSION}.html").read_text(encoding="utf-8")
+    words.write_text("version = 'mine'\n[categories.article]\nterms = ['the', 'the']", encoding="utf-8")
+    failed = run(instance, "rebuild")
+    assert not failed.success
+    (failure,) = [event.step_failure_data for event in failed.all_events if event.is_step_failure]
+    assert f"{words}: category 'article': 'the' is listed twice; remove one" in str(failure.error)
 
 
 @pytest.mark.parametrize("key", ["0", "-1", "abc", "007", "../../etc", "99999999999"])

@@ -23,6 +23,7 @@ EDGES: Mapping[str, set[str]] = {
     "prompt_resources": {"prompts", "resource_lookups"},
     "prompt_categories": {"prompts"},
     "near_duplicate_groups": {"prompts"},
+    "category_changes": {"prompts"},
     "version_report": {
         "model_version_info",
         "prompts",
@@ -30,6 +31,7 @@ EDGES: Mapping[str, set[str]] = {
         "landed_pages",
         "prompt_resources",
         "prompt_categories",
+        "category_changes",
     },
     "collection_report": {"version_report"},
     "prompt_database": {table.name for table in schemas.TABLES},

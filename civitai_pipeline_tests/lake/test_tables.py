@@ -38,6 +38,7 @@ _VALUES: dict[pa.DataType, SearchStrategy[Any]] = {
     schemas.DOUBLE: st.floats(allow_nan=False),
     schemas.BOOLEAN: st.booleans(),
     schemas.VARCHAR: st.text(),
+    schemas.BIGINT_LIST: st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
     schemas.VARCHAR_LIST: st.lists(st.text(), max_size=3),
     schemas.SIGNATURE: st.binary(min_size=64, max_size=64),
     schemas.TIMESTAMPTZ: st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds

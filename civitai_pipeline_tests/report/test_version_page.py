@@ -10,7 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from civitai_pipeline.lake.schemas import PROMPT_CATEGORIES, PROMPT_RESOURCES, PROMPTS, REJECTED_IMAGES
+from civitai_pipeline.lake.schemas import (
+    CATEGORY_CHANGES,
+    PROMPT_CATEGORIES,
+    PROMPT_RESOURCES,
+    PROMPTS,
+    REJECTED_IMAGES,
+)
 from civitai_pipeline.report import VersionTables, plotly_javascript, version_page
 from civitai_pipeline.report.words import STOP_REASONS
 from civitai_pipeline_tests.report.examples import INFO, VERSION, make_summary, make_tables
@@ -156,6 +162,29 @@ def test_weights_keep_unknown_apart_from_one() -> None:
     page = Page(version_page(tables(rows, used)))
     assert page.tables["Most used LoRAs"][1:] == [["Ink", "version 77", "7", "87.5 %", "1"]]
     assert page.tables["LoRA weights"][1:] == [["Ink", "7", "1", "5", "28.6 %", "0.24", "0.4", "0.6", "0.8", "0.96"]]
+
+
+def test_what_another_taxonomy_changed_is_told_the_latest_first() -> None:
+    def change(number: int, name: str, before: int, after: int, primary_from: str) -> dict[str, Any]:
+        return {
+            "model_version_id": VERSION, "change": number, "from_version": f"3/{number}/aa",
+            "to_version": f"3/{number + 1}/bb", "category": name, "images": 1000, "images_before": before,
+            "images_after": after, "gained": 8, "lost": 2,
+            "primary_before": 0, "primary_after": 3, "primary_from": primary_from, "gained_image_ids": [11, 12],
+            "lost_image_ids": [13],
+        }  # fmt: skip
+
+    rows = [change(n, "mood", 5, 11, '{"style":1200,"basic":1}') for n in range(1, 6)]
+    changes = pa.Table.from_pylist(rows, CATEGORY_CHANGES.arrow_schema)
+    page = Page(version_page(replace(tables(FIVE), category_changes=changes)))
+    captions = [caption for caption in page.tables if caption.startswith("From taxonomy")]
+    assert captions[0] == "From taxonomy 5 (file aa, code 3) to taxonomy 6 (file bb, code 3)"
+    assert len(captions) == 3
+    assert page.tables[captions[0]][1] == [
+        "mood", "5", "11", "8", "2", "0", "3", "style 1,200, basic 1", "11, 12, 13"
+    ]  # fmt: skip
+    assert "1,201 of them have another primary category" in page.text
+    assert "by one taxonomy and one code only" in Page(version_page(tables(FIVE))).text
 
 
 def test_categories_are_counted_by_presence_and_primary() -> None:

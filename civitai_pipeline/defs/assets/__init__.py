@@ -9,8 +9,8 @@ from civitai_pipeline.defs.assets.collection import image_pages, model_version_i
 from civitai_pipeline.defs.assets.lookups import resource_lookups
 from civitai_pipeline.defs.assets.publication import collection_report, prompt_database, version_report
 from civitai_pipeline.defs.assets.tables import (
+    category_tables,
     near_duplicate_groups,
-    prompt_categories,
     prompt_resources,
     prompt_tables,
 )
@@ -21,7 +21,7 @@ ASSETS = [
     prompt_tables,
     resource_lookups,
     prompt_resources,
-    prompt_categories,
+    category_tables,
     near_duplicate_groups,
     prompt_analyses,
     version_report,

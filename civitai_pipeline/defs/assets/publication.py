@@ -53,6 +53,7 @@ def version_report(
     prompt_resources: pa.Table,
     prompt_categories: pa.Table,
     landed_pages: pa.Table,
+    category_changes: pa.Table,
 ) -> dg.MaterializeResult[None]:
     """Writes the version's page."""
     version = version_of(context.partition_key)
@@ -65,6 +66,7 @@ def version_report(
             prompt_categories=prompt_categories,
             collection_state=collection_state(landed_pages),
             summary=latest_summary(context.instance, image_pages.key, context.partition_key),
+            category_changes=category_changes,
         )
     )
     return _published(store.lake(), report_file_name(version), page)

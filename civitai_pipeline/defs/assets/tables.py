@@ -7,8 +7,11 @@ from pydantic import Field
 from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.assets.common import TABLES, columns_in, table_asset, table_out
 from civitai_pipeline.defs.assets.lookups import resource_lookups
+from civitai_pipeline.defs.metadata import rows_as_table
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import LakeStore, taxonomy_in_use
+from civitai_pipeline.derive.category_changes import CODE_VERSION as CHANGES_CODE_VERSION
+from civitai_pipeline.derive.category_changes import build_category_changes, latest_change
 from civitai_pipeline.derive.near_duplicate_groups import CODE_VERSION as GROUPS_CODE_VERSION
 from civitai_pipeline.derive.near_duplicate_groups import PROMPT_COLUMNS as GROUPS_NEED
 from civitai_pipeline.derive.near_duplicate_groups import build_near_duplicate_groups
@@ -68,16 +71,35 @@ def prompt_resources(prompts: pa.Table, store: LakeStore) -> pa.Table:
     return build_resources(prompts, lookups_table(read_lookups(store.lake()).values()))
 
 
-@table_asset(
-    schemas.PROMPT_CATEGORIES,
-    group=TABLES,
-    code_version=CATEGORIES_CODE_VERSION,
+@dg.multi_asset(
+    name="category_tables",
+    partitions_def=model_version,
     ins={"prompts": columns_in(CATEGORIES_NEED)},
+    outs={
+        # Written in this order. Were it the other, a crash between the two would lose a comparison.
+        schemas.CATEGORY_CHANGES.name: table_out(
+            schemas.CATEGORY_CHANGES, group=TABLES, code_version=CHANGES_CODE_VERSION
+        ),
+        schemas.PROMPT_CATEGORIES.name: table_out(
+            schemas.PROMPT_CATEGORIES, group=TABLES, code_version=CATEGORIES_CODE_VERSION
+        ),
+    },
 )
-def prompt_categories(context: dg.AssetExecutionContext, prompts: pa.Table, store: LakeStore) -> pa.Table:
-    """Categorizes the prompts not categorized yet by this taxonomy."""
-    earlier = tables.read_earlier(store.lake(), schemas.PROMPT_CATEGORIES, version_of(context.partition_key))
-    return build_categories(prompts, earlier, Categorizer(taxonomy_in_use()))
+def category_tables(
+    context: dg.AssetExecutionContext, prompts: pa.Table, store: LakeStore
+) -> tuple[pa.Table, pa.Table]:
+    """Categorizes the prompts not categorized yet by this taxonomy, and compares what another one said of them."""
+    lake, version = store.lake(), version_of(context.partition_key)
+    earlier = tables.read_earlier(lake, schemas.PROMPT_CATEGORIES, version)
+    history = tables.read_earlier(lake, schemas.CATEGORY_CHANGES, version)
+    made = build_categories(prompts, earlier, Categorizer(taxonomy_in_use()))
+    changes = build_category_changes(prompts, earlier, made, history)
+    if len(changes) and (history is None or not changes.equals(history)):
+        context.add_output_metadata(
+            {"changes": rows_as_table(latest_change(changes), changes.column_names)},
+            output_name=schemas.PROMPT_CATEGORIES.name,
+        )
+    return changes, made
 
 
 @table_asset(

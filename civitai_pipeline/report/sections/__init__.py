@@ -14,6 +14,7 @@ from civitai_pipeline.report.sections.duplicates import duplicates
 from civitai_pipeline.report.sections.engagement import engagement
 from civitai_pipeline.report.sections.lengths import lengths
 from civitai_pipeline.report.sections.negatives import negatives
+from civitai_pipeline.report.sections.recategorized import recategorized
 from civitai_pipeline.report.sections.resources import resources
 from civitai_pipeline.report.sections.settings import settings
 from civitai_pipeline.report.sections.tags import tags
@@ -31,6 +32,7 @@ ABOUT: tuple[Callable[[Workbench], Section], ...] = (coverage, captures, last_ru
 # What the data says: where there is at least one prompt, which these sections rely on.
 FINDINGS: tuple[Callable[[Workbench], Section], ...] = (
     categories,
+    recategorized,
     lengths,
     tags,
     resources,

@@ -10,7 +10,9 @@ import os
 import resource
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Self
 
 from civitai_pipeline.derive import near_duplicate_groups as groups_table
 from civitai_pipeline.derive import prompt_categories, prompt_resources
@@ -88,8 +90,6 @@ def _write(lake: Lake, table: schemas.Table, data: pa.Table) -> int:
 STEPS: dict[str, Callable[[Lake], int]] = {
     step.__name__: step for step in (prompts, near_duplicates, resources, categories, groups, analyses)
 }
-# Processes that read pages on a machine of two cores or more.
-READERS = 2
 # Measured by itself though another step includes it.
 PARTS = frozenset({near_duplicates.__name__})
 
@@ -97,15 +97,56 @@ PARTS = frozenset({near_duplicates.__name__})
 def main(name: str, folder: str) -> None:
     """Runs a step and prints its cost: seconds by the clock and by the processors, bytes at the peak, rows."""
     lake = Lake.at(folder)
-    started, cpu = time.perf_counter(), _cpu()
-    rows = STEPS[name](lake)
-    elapsed, used = time.perf_counter() - started, _cpu() - cpu
-    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    # Linux counts in KiB, macOS in bytes. Of the processes that read pages only the largest is told, so that the sum is
-    # what they would hold if all were at their largest while this one is at its own.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = (own + (children * READERS if children else 0)) * unit
-    sys.stdout.write(json.dumps({"elapsed_s": elapsed, "cpu_s": used, "peak_bytes": peak, "rows": rows}) + "\n")
+    with _Memory() as memory:
+        started, cpu = time.perf_counter(), _cpu()
+        rows = STEPS[name](lake)
+        elapsed, used = time.perf_counter() - started, _cpu() - cpu
+    cost = {"elapsed_s": elapsed, "cpu_s": used, "peak_bytes": memory.peak_bytes, "rows": rows}
+    sys.stdout.write(json.dumps(cost) + "\n")
+
+
+class _Memory(Thread):
+    """The most memory that this process and those it started hold together, looked at all the while.
+
+    Where there is no /proc, the sum of what each held at its own most, which is more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak_bytes = 0
+        self._done = Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+        if not self.peak_bytes:
+            usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            self.peak_bytes = sum(usage) * (1 if sys.platform == "darwin" else 1024)
+
+    def run(self) -> None:
+        while not self._done.wait(0.05):
+            self.peak_bytes = max(self.peak_bytes, sum(map(_resident, [os.getpid(), *_children(os.getpid())])))
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [descendant for child in map(int, own) for descendant in (child, *_children(child))]
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process holds, what it shares with others included; 0 once it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
 
 
 def _cpu() -> float:

@@ -227,10 +227,23 @@ term are one piece of evidence.
 
 `e` is the summed strength of the category's distinct terms: 1.5 for a strong one, 1 for an ordinary, 0.5 for a weak.
 So one weak term gives 0.59, one ordinary 0.74, one strong 0.81, three ordinary 0.90, and nothing reaches 1. It is a
-measure of evidence, not the share of such prompts that are categorized right.
+measure of evidence, not the share of such prompts that are categorized right: on prompts labelled by a hand that had
+not seen the taxonomy, categories with one weak term were right in 36 %, with one ordinary in 45 %, one strong in 88 %,
+several terms in 97 % (taxonomy 1); after mending what misled, in 50, 52, 95 and 99 % (taxonomy 2, the same prompts).
 
 The primary category is the one with the most distinct terms; among equals the one with the greater strength, then the
 first in the order above. A prompt without any match has one row: `uncategorized`, primary, confidence 0.
+
+How well the packaged taxonomy finds the categories, as F1 of their presence:
+
+| prompts | NSFW | style | lighting | composition | mood | basic | technical | mean | primary right |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| 202 of the tests, whose author wrote the taxonomy | 1.00 | 0.99 | 0.98 | 0.98 | 0.97 | 0.99 | 0.97 | 0.98 | 98 % |
+| 230 by other hands, taxonomy 1, not seen by them | 0.95 | 0.94 | 0.97 | 0.94 | 0.90 | 0.89 | 0.98 | 0.94 | 78 % |
+| the same, taxonomy 2, mended by their errors | 0.95 | 0.97 | 0.98 | 0.97 | 0.97 | 0.98 | 0.99 | 0.97 | 84 % |
+
+Expect something between the last two lines of prompts that nobody has looked at. In 94 % of the 230 the primary found
+was one that the labeller found defensible. Few of them are NSFW (10), so that figure says little.
 
 ### `source` and `sources`
 

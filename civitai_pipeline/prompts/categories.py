@@ -8,9 +8,11 @@ with the stronger terms, then the taxonomy's order of categories.
 
 Confidence is ``e / (e + 0.35)``, e the summed strength of the distinct terms (strong 1.5, ordinary 1,
 weak 0.5): 0.59 for one weak term, 0.74 for an ordinary, 0.81 for a strong, 0.90 for three ordinary ones,
-always below 1. Of the tests' labelled prompts, whose author also wrote the taxonomy, single strong matches
-were right 64 times in 68, single lesser ones 3 in 7, several together always; prompts by other hands go
-worse, so the constant keeps single matches well below what was counted there.
+always below 1. It rises with how often a match is right, but it is no such share. Of 230 prompts labelled by
+a hand that had not seen the taxonomy, categories that one weak term speaks for were right 4 times in 11, one
+ordinary 14 in 31, one strong 250 in 284, several terms 341 in 352. So it says too much of a single weak or
+ordinary term and too little of the rest. After the terms that had misled were mended, on the same prompts:
+3 in 6, 11 in 21, 255 in 268, 352 in 356. Who wants right answers only, takes 0.8 and above.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Matching, confidence and primaries; and F1 on prompts labelled by hand (``labelled_prompts.jsonl``).
 
-The labels follow the definitions of the categories and were written before the matcher was run on them. The
-first run gave a mean F1 of 0.960 and the right primary for 92 %; after it fourteen labels were corrected, where
-counting the evidence by the definition gives another primary or one category more, and misleading terms left
-the taxonomy. Author of both is one, so F1 here is an upper bound, and a guard against breaking what worked.
+The labels follow the definitions of the categories and were written before the matcher was run on them. The first
+150 gave a mean F1 of 0.960 at their first run; after it fourteen labels were corrected, where counting the evidence
+by the definition gives another primary or one category more, and misleading terms left the taxonomy. Of the 52 added
+for taxonomy 2, 49 agreed at their first run, and no label was changed. Author of both is one, so F1 here is an upper
+bound, and a guard against breaking what worked; figures on other people's prompts are in the data dictionary.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ NONE: dict[str, tuple[str, ...]] = {"uncategorized": ()}
         "neon green hair, midnight blue cape",
         "a hairstyle, a lifestyle, a sketchbook",
         "wide hips, closed eyes, a shotgun",
+        "safe_pos, SDXL_POS, zPDXL3",  # embeddings by name
+        "laser eyes, polished floor, crisp apple, regal elephant, abandoned mill surrounded by reeds",
+        "18, pencil skirt, evening gown, film set, love letter",
     ],
 )
 def test_what_is_no_evidence(prompt: str) -> None:
@@ -68,9 +72,9 @@ def test_what_is_no_evidence(prompt: str) -> None:
         ("golden hour", "lighting", ("golden hour",)),
         ("a woman's smile", "mood", ("smile",)),
         ("f/1.4, 85mm, 16:9, 1024x768", "technical", ("f/1.4", "85mm", "16:9", "1024x768")),
-        (r"oil painting \(medium\)", "style", ("oil painting",)),
+        (r"oil painting \(medium\)", "style", ("oil painting medium",)),
         ("photo of a cat", "style", ("photo",)),
-        ("no humans, nude statue", "NSFW", ("nude",)),
+        ("no humans, nude lamp", "NSFW", ("nude",)),
         ("no shadows, harsh shadows", "lighting", ("harsh shadows",)),
         ("no people in dramatic lighting", "lighting", ("dramatic lighting",)),
         ("no panties", "NSFW", ("no panties",)),
@@ -135,7 +139,7 @@ def load_taxonomy_once() -> Any:  # noqa: ANN401 - cache hides the type from myp
 
 def test_f1_on_labelled_prompts(record_property: Any) -> None:  # noqa: ANN401 - pytest types it so
     cases = [json.loads(line) for line in LABELLED.read_text(encoding="utf-8").splitlines()]
-    assert len(cases) >= 150
+    assert len(cases) >= 200
     right, wrong, missed = Counter[str](), Counter[str](), Counter[str]()
     primaries = 0
     for case in cases:
@@ -153,6 +157,6 @@ def test_f1_on_labelled_prompts(record_property: Any) -> None:  # noqa: ANN401 -
         record_property(f"F1 {name}", round(f1, 3))
         print(f"{name:12} F1 {f1:.3f} of {right[name] + missed[name]:3} labelled")  # noqa: T201 - the report, shown by pytest -s
     print(f"{'primary':12} {primaries} of {len(cases)} right")  # noqa: T201 - the report
-    assert min(scores.values()) > 0.9
-    assert sum(scores.values()) / len(scores) > 0.93
-    assert primaries / len(cases) > 0.8
+    assert min(scores.values()) > 0.94
+    assert sum(scores.values()) / len(scores) > 0.96
+    assert primaries / len(cases) > 0.94

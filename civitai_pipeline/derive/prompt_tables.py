@@ -24,6 +24,7 @@ from civitai_pipeline.derive.gathering import Plan, gathered
 from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
 from civitai_pipeline.derive.slabs import read_slabs
 from civitai_pipeline.lake import schemas, tables
+from civitai_pipeline.lake.files import temporary_folder
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.pages import PageId
 from civitai_pipeline.lake.tables import DamagedTableError, PinnedTable, Provenance, TableFile
@@ -131,8 +132,10 @@ def load_last_seen(lake: Lake, version: int) -> tuple[Held, dict[int, datetime]]
     Raises:
         LakeError: The lake cannot be read, or a page is damaged.
     """
-    start = _start(lake, version, rebuild=False)
-    with _folded(lake, version, start, Ledger(lake, version).order(start.covered), None) as (fold, connection):
+    start, ledger = _start(lake, version, rebuild=False), Ledger(lake, version)
+    with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as folder, _connected() as connection:
+        fold = Fold(version, start.holdings(), Path(folder))
+        _fold_pages(fold, ledger, ledger.order(start.covered))
         images = _images(connection, start, fold)
         held = Held(fold.holdings, pa.concat_tables([start.landed_pages, fold.page_rows()]))
     columns = (images.column(name).to_pylist() for name in ("image_id", "last_seen_at"))
@@ -141,12 +144,15 @@ def load_last_seen(lake: Lake, version: int) -> tuple[Held, dict[int, datetime]]
 
 def _build(lake: Lake, version: int, start: _Start, on_slab: Callable[[int, int], None] | None) -> PromptTables:
     # What was in the ledger at this moment, not what it holds at the end: pages may land meanwhile.
-    order = Ledger(lake, version).order(start.covered)
+    ledger = Ledger(lake, version)
+    order = ledger.order(start.covered)
     covered = dict(start.covered)
     for place in order:
         covered[place.walk] = max(covered.get(place.walk, 0), place.page)
     provenance = Provenance(CODE_VERSION, covered)
-    with _folded(lake, version, start, order, on_slab) as (fold, connection):
+    with temporary_folder(lake.root, "slabs") as folder, _connected() as connection:
+        fold = Fold(version, start.holdings(), folder)
+        _fold_pages(fold, ledger, order, on_slab)
         rows = {
             schemas.PROMPTS: _merged_prompts(connection, start, fold),
             schemas.REJECTED_IMAGES: _merged_rejected(connection, start, fold),
@@ -158,20 +164,22 @@ def _build(lake: Lake, version: int, start: _Start, on_slab: Callable[[int, int]
     return PromptTables(files, pages_added=len(order), started_anew=not start.covered)
 
 
+def _fold_pages(
+    fold: Fold, ledger: Ledger, order: Sequence[PageId], on_slab: Callable[[int, int], None] | None = None
+) -> None:
+    folded = 0
+    for slab in read_slabs(ledger.lake, ledger.version, order):
+        fold.add(slab)
+        folded += len(slab.pages)
+        if on_slab is not None:
+            on_slab(folded, len(order))
+
+
 @contextmanager
-def _folded(
-    lake: Lake, version: int, start: _Start, order: Sequence[PageId], on_slab: Callable[[int, int], None] | None
-) -> Iterator[tuple[Fold, duckdb.DuckDBPyConnection]]:
-    """The pages at ``order`` folded onto ``start``, and a connection to merge them with; files go at the end."""
-    with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as folder, duckdb.connect() as connection:
+def _connected() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        fold, folded = Fold(version, start.holdings(), Path(folder)), 0
-        for slab in read_slabs(lake, version, order):
-            fold.add(slab)
-            folded += len(slab.pages)
-            if on_slab is not None:
-                on_slab(folded, len(order))
-        yield fold, connection
+        yield connection
 
 
 @dataclass(frozen=True)

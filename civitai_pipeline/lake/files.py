@@ -10,7 +10,9 @@ import errno
 import os
 import pathlib
 import secrets
+import shutil
 import socket
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -74,15 +76,38 @@ def make_folder(path: UPath) -> None:
 @contextmanager
 def temporary(root: UPath, purpose: str) -> Iterator[UPath]:
     """A name for a temporary file in the lake at ``root``; whatever is still there at the end is removed."""
-    folder = root / TMP_DIR
-    make_folder(folder)
-    path = folder / f"{purpose}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    path = _temporary_name(root, purpose)
     try:
         yield path
     finally:
         # What cannot be removed, on a disk gone read-only say, is swept later; the trouble itself must be heard.
         with suppress(OSError):
             path.unlink()
+
+
+@contextmanager
+def temporary_folder(root: UPath, purpose: str) -> Iterator[pathlib.Path]:
+    """A folder on this machine for a while: in the lake at ``root``, where a dead process's is found and removed.
+
+    Beside a lake in an object store, it is where the system keeps such folders.
+    """
+    if not is_local(root):
+        with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as elsewhere:
+            yield pathlib.Path(elsewhere)
+        return
+    path = pathlib.Path(str(_temporary_name(root, purpose)))
+    with explained(root, "write to", answers=()):
+        path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _temporary_name(root: UPath, purpose: str) -> UPath:
+    folder = root / TMP_DIR
+    make_folder(folder)
+    return folder / f"{purpose}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def write_flushed(path: UPath, data: bytes) -> None:
@@ -166,7 +191,7 @@ def write_whole(root: UPath, path: UPath, data: bytes) -> None:
 
 
 def sweep_abandoned(root: UPath) -> int:
-    """Removes temporary files whose writers are dead; returns how many.
+    """Removes temporary files and folders whose writers are dead; returns how many.
 
     A writer on this machine is dead when its process is gone; one elsewhere, when its file is a day old.
     """
@@ -176,8 +201,11 @@ def sweep_abandoned(root: UPath) -> int:
         if not folder.is_dir():
             return 0
         for path in folder.iterdir():
-            if path.is_file() and _is_abandoned(path):
-                path.unlink(missing_ok=True)
+            if _is_abandoned(path):
+                if path.is_dir():
+                    shutil.rmtree(str(path), ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
                 removed += 1
     return removed
 

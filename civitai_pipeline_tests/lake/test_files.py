@@ -16,7 +16,7 @@ from civitai_pipeline.export.run import export_prompts
 from civitai_pipeline.export.staging import ExportError
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.database import build_database
-from civitai_pipeline.lake.files import LakeError, sweep_abandoned, temporary, write_whole
+from civitai_pipeline.lake.files import LakeError, sweep_abandoned, temporary, temporary_folder, write_whole
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.locks import sole_writer
 from civitai_pipeline.lake.paths import Lake
@@ -67,11 +67,15 @@ def test_the_file_of_another_machine_is_swept_after_a_day(lake: Lake) -> None:
     assert [path.exists() for path in (young, old, foreign)] == [True, False, False]
 
 
-def test_a_folder_among_the_temporary_files_is_left_alone(lake: Lake) -> None:
-    folder = Path(str(lake.root)) / ".tmp" / f"page-{socket.gethostname()}-{_dead_pid()}-00"
-    folder.mkdir(parents=True)
-    assert sweep_abandoned(lake.root) == 0
-    assert folder.is_dir()
+def test_the_folder_of_a_dead_writer_is_swept_and_that_of_a_living_one_stays(lake: Lake) -> None:
+    dead = Path(str(lake.root)) / ".tmp" / f"slabs-{socket.gethostname()}-{_dead_pid()}-00"
+    (dead / "content").mkdir(parents=True)
+    (dead / "content" / "1.arrow").write_bytes(b"rows")
+    with temporary_folder(lake.root, "slabs") as alive:
+        (alive / "content").mkdir()
+        assert sweep_abandoned(lake.root) == 1
+        assert (dead.exists(), alive.exists()) == (False, True)
+    assert not alive.exists()
 
 
 def test_sweeping_an_empty_lake_does_nothing(lake: Lake) -> None:

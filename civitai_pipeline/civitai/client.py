@@ -23,14 +23,7 @@ from requests.structures import CaseInsensitiveDict
 from civitai_pipeline import jsontext
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind, classify_status
 from civitai_pipeline.civitai.hosts import is_loopback
-from civitai_pipeline.civitai.payloads import (
-    ImagePage,
-    Model,
-    ModelVersion,
-    changed,
-    parse_payload,
-    split_image_body,
-)
+from civitai_pipeline.civitai.payloads import ImagePage, Model, ModelVersion, changed, parse_payload, split_image_body
 
 if TYPE_CHECKING:
     from civitai_pipeline.civitai.listing import Cursor, Listing

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import dagster as dg
 
@@ -49,6 +50,14 @@ class CivitaiApi(dg.ConfigurableResource["CivitaiApi"]):
     def default_browsing_level(self) -> int:
         """The maturity bits to ask for where a run does not say."""
         return _settings().browsing_level
+
+    def site(self) -> str:
+        """Scheme and host of the site, where the pages of images are.
+
+        That of the API, so that a report on what the stand-in made up does not lead to images of real people.
+        """
+        parts = urlsplit(_settings().base_url)
+        return f"{parts.scheme}://{parts.netloc}"
 
 
 class LakeStore(dg.ConfigurableResource["LakeStore"]):

@@ -7,6 +7,7 @@ temporary file can therefore never be mistaken for data, and all of them are fou
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import pathlib
 import secrets
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from upath import UPath
 
@@ -188,6 +189,40 @@ def write_whole(root: UPath, path: UPath, data: bytes) -> None:
         with explained(path, "write"):
             write_flushed(scratch, data)
         swap_in(scratch, path)
+
+
+def write_by_digest(root: UPath, pieces: Iterable[bytes], place: Callable[[str], UPath]) -> UPath:
+    """Puts ``pieces``, one after the other, at the place that the digest of their content gives.
+
+    Args:
+        root: The lake.
+        pieces: The content; no more than one of them is held at a time.
+        place: The place by the content's SHA-256, in hexadecimal digits.
+
+    Raises:
+        LakeError: The lake cannot be written.
+    """
+    digest = hashlib.sha256()
+    with temporary(root, "file") as scratch:
+        with explained(scratch, "write"), scratch.open("wb") as file:
+            for piece in pieces:
+                digest.update(piece)
+                file.write(piece)
+        path = place(digest.hexdigest())
+        swap_in(scratch, path)
+    return path
+
+
+def remove_others(folder: UPath, pattern: str, keep: UPath | None = None) -> None:
+    """Removes the files in ``folder`` whose names match ``pattern``, but for ``keep``.
+
+    Raises:
+        LakeError: They cannot be removed.
+    """
+    with explained(folder, "clear"):
+        for path in list(folder.glob(pattern)) if folder.is_dir() else []:
+            if path != keep:
+                path.unlink(missing_ok=True)
 
 
 def sweep_abandoned(root: UPath) -> int:

@@ -2,21 +2,24 @@
 
 Takes Arrow tables and plain values and gives text: nothing here reads or writes a file, knows the API,
 or knows Dagster. The pages refer to one file beside them, :data:`PLOTLY_FILE`, whose content
-:func:`plotly_javascript` gives.
+:func:`plotly_javascript` gives; an explorer to the one that :func:`explorer_script` gives.
 """
 
-from civitai_pipeline.report.overview import Capture, VersionOverview, report_file_name, version_overview
-from civitai_pipeline.report.pages import (
+from civitai_pipeline.report.explorer import explorer_script
+from civitai_pipeline.report.names import (
     INDEX_FILE,
     PLOTLY_FILE,
-    collection_page,
-    plotly_javascript,
-    version_page,
+    explorer_file_name,
+    prompts_file_name,
+    report_file_name,
 )
+from civitai_pipeline.report.overview import Capture, VersionOverview, version_overview
+from civitai_pipeline.report.pages import collection_page, explorer_page, plotly_javascript, version_page
 from civitai_pipeline.report.svg import bar_svg
-from civitai_pipeline.report.tables import VersionTables
+from civitai_pipeline.report.tables import COLUMNS, VersionTables
 
 __all__ = [
+    "COLUMNS",
     "INDEX_FILE",
     "PLOTLY_FILE",
     "Capture",
@@ -24,7 +27,11 @@ __all__ = [
     "VersionTables",
     "bar_svg",
     "collection_page",
+    "explorer_file_name",
+    "explorer_page",
+    "explorer_script",
     "plotly_javascript",
+    "prompts_file_name",
     "report_file_name",
     "version_overview",
     "version_page",

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 # How a table's cell is written: a short text or name, a longer text, a date or moment, a prompt, a count,
-# a measure, a share from 0 to 1, or a link as (file, text).
-CellKind = Literal["text", "long", "date", "prompt", "count", "number", "share", "link"]
+# a measure, a share from 0 to 1, a link as (file, text), or a link to the site as (address, text).
+CellKind = Literal["text", "long", "date", "prompt", "count", "number", "share", "link", "outside"]
 
 
 @dataclass(frozen=True)

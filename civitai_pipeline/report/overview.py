@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.report import words
+from civitai_pipeline.report.names import report_file_name
 from civitai_pipeline.report.sections.categories import category_counts
 from civitai_pipeline.report.sections.coverage import capture_counts, rejection_counts
 from civitai_pipeline.report.sections.resources import top_resources
@@ -109,11 +110,6 @@ class VersionOverview:
     def walked(self) -> Sequence[Mapping[str, Any]]:
         """The listings without what was imported."""
         return [listing for listing in self.listings if listing.get("sort") != words.IMPORTED]
-
-
-def report_file_name(model_version_id: int | str) -> str:
-    """The name of a version's page in the folder of reports."""
-    return f"{int(model_version_id)}.html"
 
 
 def version_overview(tables: VersionTables) -> VersionOverview:

@@ -18,6 +18,8 @@ from plotly import offline
 
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.collection import collection_sections
+from civitai_pipeline.report.explorer import holding_in_words
+from civitai_pipeline.report.names import INDEX_FILE, PLOTLY_FILE, explorer_file_name, report_file_name
 from civitai_pipeline.report.sections import ABOUT, FINDINGS
 from civitai_pipeline.report.text import drawable, json_for_script
 from civitai_pipeline.report.workbench import Workbench
@@ -31,8 +33,16 @@ if TYPE_CHECKING:
     from civitai_pipeline.report.overview import VersionOverview
     from civitai_pipeline.report.tables import VersionTables
 
-PLOTLY_FILE = "plotly.min.js"
-INDEX_FILE = "index.html"
+# In the order in which the one script of the explorer holds them.
+_EXPLORER_SCRIPTS = (
+    "explorer_data.js",
+    "explorer_search.js",
+    "explorer_parts.js",
+    "explorer_list.js",
+    "explorer_opened.js",
+    "explorer_page.js",
+)
+_WHOLE_SCRIPT = '(() => {{\n"use strict";\n{}\n}})();'
 
 
 def plotly_javascript() -> str:
@@ -44,12 +54,38 @@ def version_page(tables: VersionTables) -> str:
     """The report of one model version, a full HTML document."""
     with Workbench(tables) as bench:
         sections = [section(bench) for section in (*ABOUT, *(FINDINGS if bench.standing else ()))]
-    version_id = tables.info.get("model_version_id")
+    version_id = tables.info["model_version_id"]
     return _page(
         title=words.version_title(tables.info, version_id),
         subtitle=f"Prompts used with model version {version_id}",
         sections=sections,
         index=INDEX_FILE,
+        explorer=explorer_file_name(version_id) if tables.standing else None,
+    )
+
+
+def explorer_page(tables: VersionTables, prompts_file: str) -> str:
+    """The explorer of one model version's prompts, a full HTML document.
+
+    Args:
+        tables: The version's tables; at least one prompt must stand.
+        prompts_file: Name of the file beside it that :func:`explorer_script` gave.
+    """
+    version_id = tables.info["model_version_id"]
+    script = _WHOLE_SCRIPT.format("\n".join(_asset(name) for name in _EXPLORER_SCRIPTS))
+    return (
+        _environment()
+        .get_template("explorer.html")
+        .render(
+            title=words.version_title(tables.info, version_id),
+            subtitle=f"Explorer of the prompts used with model version {version_id}",
+            holding=holding_in_words(tables.standing),
+            report=report_file_name(version_id),
+            about={"file": prompts_file, "site": tables.site},
+            style=_style("report.css", "explorer.css"),
+            script=Markup(script),  # noqa: S704 - our own files, never a table's content
+            script_hash=_hash(script),
+        )
     )
 
 
@@ -60,10 +96,11 @@ def collection_page(versions: Sequence[VersionOverview]) -> str:
         subtitle=f"{words.plural(len(versions), 'model version')} side by side",
         sections=collection_sections(versions),
         index=None,
+        explorer=None,
     )
 
 
-def _page(*, title: str, subtitle: str, sections: Sequence[Section], index: str | None) -> str:
+def _page(*, title: str, subtitle: str, sections: Sequence[Section], index: str | None, explorer: str | None) -> str:
     script = _asset("report.js")
     return (
         _environment()
@@ -75,13 +112,22 @@ def _page(*, title: str, subtitle: str, sections: Sequence[Section], index: str 
             index=index,
             plotly_file=PLOTLY_FILE,
             templates=figures.TEMPLATES,
-            # Our own files, never a table's content.
-            style=Markup(_asset("report.css").replace("FONT_STACK", figures.FONT_STACK)),  # noqa: S704 - see above
-            script=Markup(script),  # noqa: S704 - see above
-            # Allows this script and no other: markup that slipped through would still not run.
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            explorer=explorer,
+            style=_style("report.css"),
+            script=Markup(script),  # noqa: S704 - our own files, never a table's content
+            script_hash=_hash(script),
         )
     )
+
+
+def _hash(script: str) -> str:
+    """What the page's policy names the script by, so that markup that slipped through would still not run."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _style(*names: str) -> Markup:
+    style = "\n".join(_asset(name) for name in names).replace("FONT_STACK", figures.FONT_STACK)
+    return Markup(style)  # noqa: S704 - our own files, never a table's content
 
 
 @cache

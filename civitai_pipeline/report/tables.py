@@ -12,19 +12,71 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+# The columns of each table that a report looks at: the others, raw items and signatures among them, would
+# only take memory.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "prompts": (
+        "image_id",
+        "username",
+        "created_at",
+        "prompt",
+        "negative_prompt",
+        "prompt_hash",
+        "near_duplicate_group",
+        "base_model",
+        "browsing_level",
+        "width",
+        "height",
+        "comment_count",
+        "reaction_count",
+        "steps",
+        "cfg_scale",
+        "sampler",
+        "scheduler",
+        "seed",
+        "clip_skip",
+        "checkpoint_name",
+        "generator",
+        "prompt_length",
+        "tag_count",
+        "word_count",
+        "engagement",
+        "prompt_withdrawn_at",
+    ),
+    "rejected_images": ("image_id", "outcome", "reason"),
+    "prompt_resources": (
+        "image_id",
+        "resource_type",
+        "resource_name",
+        "resource_version_id",
+        "resource_hash",
+        "weight",
+    ),
+    "prompt_categories": (
+        "image_id",
+        "category",
+        "confidence",
+        "is_primary",
+        "matched_keywords",
+        "taxonomy_version",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class VersionTables:
     """The tables of one model version. Any of them may have no rows.
 
     Attributes:
         info: The version's row of ``model_version_info``; values may be None.
-        prompts: The ``prompts`` table.
+        prompts: The ``prompts`` table, with at least its :data:`COLUMNS`, as the next three.
         rejected_images: The ``rejected_images`` table.
         prompt_resources: The ``prompt_resources`` table.
         prompt_categories: The ``prompt_categories`` table.
         collection_state: One row for each listing of the version; missing keys read as unknown.
         summary: The last run's summary, or None where no run is known.
         category_changes: The ``category_changes`` table, or None where it is not known.
+        site: Scheme and host of the site that the images are on, without a slash at the end.
     """
 
     info: dict[str, Any]
@@ -35,3 +87,9 @@ class VersionTables:
     collection_state: list[dict[str, Any]]
     summary: dict[str, Any] | None = None
     category_changes: pa.Table | None = None
+    site: str = "https://civitai.com"
+
+    @property
+    def standing(self) -> int:
+        """How many prompts have not been withdrawn."""
+        return int(self.prompts["prompt_withdrawn_at"].null_count)

@@ -5,7 +5,8 @@ Relations that :class:`Workbench` offers:
 * ``everything``: all rows of ``prompts``
 * ``prompts``: those whose prompt still stands, with ``author`` (null when unnamed) and ``created`` in UTC, and
   ``repeats_exactly`` and ``repeats_nearly``: whether an earlier one says the same
-* ``tags``, ``negative_tags``: one row per image and distinct comma-separated part of its prompt
+* ``tags``, ``negative_tags``: one row per image and distinct comma-separated part of its prompt, once
+  :meth:`Workbench.read_tags` has been called
 * ``resources``: one row per image and distinct resource, with ``key``, ``label`` and ``weight``
 * ``categories``: the categories of standing prompts
 * ``rejected``: all rejected images
@@ -20,16 +21,20 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from civitai_pipeline.report.tables import VersionTables
+
+    Parameter = float | str | list[str]
 
 # A longer part is a sentence, not a tag: Danbooru's longest tags have about 60 characters.
 TAG_LENGTH = 60
 
 _PROMPTS = """
-CREATE TABLE everything AS
+CREATE VIEW everything AS
 SELECT
     image_id, prompt, negative_prompt, prompt_hash, near_duplicate_group, base_model,
-    width, height, reaction_count, comment_count, steps, cfg_scale, sampler, scheduler, seed,
+    width, height, browsing_level, reaction_count, comment_count, steps, cfg_scale, sampler, scheduler, seed,
     clip_skip, checkpoint_name, generator, prompt_length, tag_count, word_count, engagement,
     prompt_withdrawn_at IS NOT NULL AS withdrawn,
     -- The API writes "unknown" for accounts that are gone.
@@ -129,8 +134,9 @@ class Workbench:
         self._connection.register("rejected_in", tables.rejected_images)
         self._connection.register("resources_in", tables.prompt_resources)
         self._connection.register("categories_in", tables.prompt_categories)
-        for script in (_PROMPTS, _TAGS, _RESOURCES):
+        for script in (_PROMPTS, _RESOURCES):
             self._connection.execute(script)
+        self._tags_read = False
         self.tables = tables
         self.standing = self.count("SELECT count(*) FROM prompts")
 
@@ -140,15 +146,35 @@ class Workbench:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def rows(self, sql: str, *parameters: float | str) -> list[tuple[Any, ...]]:
+    def image_page(self, image_id: int) -> tuple[str, str]:
+        """The address of an image's page on the site, and the text that leads there."""
+        return f"{self.tables.site}/images/{image_id}", str(image_id)
+
+    def read_tags(self) -> None:
+        """Makes the relations of tags, which take longest and which not every reader needs."""
+        if not self._tags_read:
+            self._connection.execute(_TAGS)
+            self._tags_read = True
+
+    def execute(self, sql: str, *parameters: Parameter) -> None:
+        """Makes a relation of one's own."""
+        self._connection.execute(sql, list(parameters))
+
+    def slabs(self, sql: str, rows: int, *parameters: Parameter) -> Iterator[dict[str, list[Any]]]:
+        """What a query gives, column by column, so many rows at a time."""
+        reader = self._connection.sql(sql, params=list(parameters)).to_arrow_reader(rows)
+        for batch in reader:
+            yield batch.to_pydict()
+
+    def rows(self, sql: str, *parameters: Parameter) -> list[tuple[Any, ...]]:
         """The rows a query gives; queries whose order matters say ORDER BY down to a unique column."""
         return self._connection.execute(sql, list(parameters)).fetchall()
 
-    def row(self, sql: str, *parameters: float | str) -> tuple[Any, ...]:
+    def row(self, sql: str, *parameters: Parameter) -> tuple[Any, ...]:
         """The single row of an aggregate query."""
         (only,) = self.rows(sql, *parameters)
         return only
 
-    def count(self, sql: str, *parameters: float | str) -> int:
+    def count(self, sql: str, *parameters: Parameter) -> int:
         """The single number of a counting query."""
         return int(self.row(sql, *parameters)[0])

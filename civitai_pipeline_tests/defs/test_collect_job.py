@@ -123,6 +123,22 @@ def test_a_second_run_continues_where_the_first_stopped(instance: dg.DagsterInst
     assert first["attempted"] + second["attempted"] == len(stand_in.world.image_ids(VERSION))
 
 
+def test_a_report_and_the_prompts_its_explorer_reads_agree_after_every_run(
+    instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
+) -> None:
+    lake = Lake.at(environment["CIVITAI_LAKE"])
+    names = set()
+    for limit in (50, None):
+        run(instance, max_items=limit)
+        (prompts,) = lake.reports.glob(f"{VERSION}-prompts-*.js")
+        explorer = (lake.reports / f"{VERSION}-explorer.html").read_text(encoding="utf-8")
+        assert f'"file":"{prompts.name}"' in explorer
+        assert f'"site":"{stand_in.url}"' in explorer
+        assert f'href="{VERSION}-explorer.html"' in (lake.reports / f"{VERSION}.html").read_text(encoding="utf-8")
+        names.add(prompts.name)
+    assert len(names) == 2
+
+
 def test_trouble_after_some_pages_keeps_them_and_a_check_shows_it(
     instance: dg.DagsterInstance, stand_in: Sandbox
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import subprocess
@@ -16,7 +17,15 @@ from civitai_pipeline.export.run import export_prompts
 from civitai_pipeline.export.staging import ExportError
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.database import build_database
-from civitai_pipeline.lake.files import LakeError, sweep_abandoned, temporary, temporary_folder, write_whole
+from civitai_pipeline.lake.files import (
+    LakeError,
+    remove_others,
+    sweep_abandoned,
+    temporary,
+    temporary_folder,
+    write_by_digest,
+    write_whole,
+)
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.locks import sole_writer
 from civitai_pipeline.lake.paths import Lake
@@ -125,6 +134,32 @@ def test_a_file_is_replaced_whole_and_a_reader_keeps_the_old_one(lake: Lake) -> 
         write_whole(lake.root, path, b"new and longer")
         assert reader.read() == b"old"
     assert path.read_bytes() == b"new and longer"
+
+
+def test_a_file_written_in_pieces_is_named_by_its_content(lake: Lake) -> None:
+    place = lake.reports / hashlib.sha256(b"onetwo").hexdigest()
+    assert (
+        write_by_digest(lake.root, (piece for piece in (b"one", b"two")), lambda digest: lake.reports / digest) == place
+    )
+    assert place.read_bytes() == b"onetwo"
+
+
+def test_pieces_that_break_off_leave_nothing(lake: Lake) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"one"
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        write_by_digest(lake.root, pieces(), lambda digest: lake.reports / digest)
+    assert [path for path in lake.root.rglob("*") if path.is_file()] == []
+
+
+def test_other_files_of_a_kind_are_removed_and_no_more(lake: Lake) -> None:
+    remove_others(lake.reports, "7-*.js")
+    for name in ("7-a.js", "7-b.js", "77-a.js", "7.html"):
+        write_whole(lake.root, lake.reports / name, b"")
+    remove_others(lake.reports, "7-*.js", lake.reports / "7-b.js")
+    assert {path.name for path in lake.reports.iterdir()} == {"7-b.js", "77-a.js", "7.html"}
 
 
 def test_a_lake_that_can_be_written_is_checked_without_a_trace(lake: Lake) -> None:

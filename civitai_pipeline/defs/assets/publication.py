@@ -8,19 +8,25 @@ import pyarrow as pa
 from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.assets.common import OWNERS, PUBLICATION
 from civitai_pipeline.defs.events import latest_summary
+from civitai_pipeline.defs.io_managers import COLUMNS as NEEDED
 from civitai_pipeline.defs.partitions import model_version, version_of
-from civitai_pipeline.defs.resources import LakeStore
+from civitai_pipeline.defs.resources import CivitaiApi, LakeStore
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.database import build_database, collection_state
-from civitai_pipeline.lake.files import write_whole
+from civitai_pipeline.lake.files import remove_others, write_by_digest, write_whole
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.lake.tables import read_table, table_exists
 from civitai_pipeline.report import (
+    COLUMNS,
     INDEX_FILE,
     PLOTLY_FILE,
     VersionTables,
     collection_page,
+    explorer_file_name,
+    explorer_page,
+    explorer_script,
     plotly_javascript,
+    prompts_file_name,
     report_file_name,
     version_overview,
     version_page,
@@ -41,12 +47,17 @@ REPORT_TABLES = (
     group_name=PUBLICATION,
     owners=OWNERS,
     kinds={"plotly", "html"},
-    code_version="1",
-    description="One HTML page about a model version's prompts; works offline, beside the shared Plotly file.",
+    code_version="2",
+    ins={name: dg.AssetIn(metadata={NEEDED: list(columns)}) for name, columns in COLUMNS.items()},
+    description=(
+        "One HTML page about a model version's prompts, beside the shared Plotly file, and an explorer to search them "
+        "with. All of it works offline."
+    ),
 )
 def version_report(
     context: dg.AssetExecutionContext,
     store: LakeStore,
+    civitai: CivitaiApi,
     model_version_info: pa.Table,
     prompts: pa.Table,
     rejected_images: pa.Table,
@@ -55,21 +66,22 @@ def version_report(
     landed_pages: pa.Table,
     category_changes: pa.Table,
 ) -> dg.MaterializeResult[None]:
-    """Writes the version's page."""
+    """Writes the version's explorer and its page."""
     version = version_of(context.partition_key)
-    page = version_page(
-        VersionTables(
-            info=_info(model_version_info, version),
-            prompts=prompts,
-            rejected_images=rejected_images,
-            prompt_resources=prompt_resources,
-            prompt_categories=prompt_categories,
-            collection_state=collection_state(landed_pages),
-            summary=latest_summary(context.instance, image_pages.key, context.partition_key),
-            category_changes=category_changes,
-        )
+    tables = VersionTables(
+        info=_info(model_version_info, version),
+        prompts=prompts,
+        rejected_images=rejected_images,
+        prompt_resources=prompt_resources,
+        prompt_categories=prompt_categories,
+        collection_state=collection_state(landed_pages),
+        summary=latest_summary(context.instance, image_pages.key, context.partition_key),
+        site=civitai.site(),
+        category_changes=category_changes,
     )
-    return _published(store.lake(), report_file_name(version), page)
+    lake = store.lake()
+    _publish_explorer(lake, tables, version)
+    return _published(lake, report_file_name(version), version_page(tables))
 
 
 @dg.asset(
@@ -120,11 +132,27 @@ def _info(table: pa.Table, version: int) -> dict[str, object]:
 
 
 def _version_tables(lake: Lake, version: int, summary: dict[str, Any] | None) -> VersionTables:
-    prompts, rejected, resources, categories, pages = (read_table(lake, table, version) for table in REPORT_TABLES)
+    prompts, rejected, resources, categories, pages = (
+        read_table(lake, table, version, COLUMNS.get(table.name)) for table in REPORT_TABLES
+    )
     info: dict[str, object] = {"model_version_id": version}
     if table_exists(lake, schemas.MODEL_VERSION_INFO, version):
         info = _info(read_table(lake, schemas.MODEL_VERSION_INFO, version), version)
     return VersionTables(info, prompts, rejected, resources, categories, collection_state(pages), summary)
+
+
+def _publish_explorer(lake: Lake, tables: VersionTables, version: int) -> None:
+    """Writes the prompts, then the page that reads them, then removes the prompts that an earlier page read."""
+    page = lake.reports / explorer_file_name(version)
+    prompts = None
+    if tables.standing:
+        prompts = write_by_digest(
+            lake.root, explorer_script(tables), lambda digest: lake.reports / prompts_file_name(version, digest)
+        )
+        write_whole(lake.root, page, explorer_page(tables, prompts.name).encode())
+    else:
+        page.unlink(missing_ok=True)
+    remove_others(lake.reports, prompts_file_name(version, "*"), prompts)
 
 
 def _published(lake: Lake, name: str, page: str) -> dg.MaterializeResult[None]:

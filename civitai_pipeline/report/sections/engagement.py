@@ -106,12 +106,19 @@ def _most_reacted(bench: Workbench) -> list[Block]:
                 Column("comments", "count"),
                 Column("author"),
                 Column("date", "date"),
-                Column("image id"),
+                Column("image", "outside"),
             ],
             [
-                (excerpt(prompt), reactions, comments, author or words.UNKNOWN, words.day(created), str(image_id))
+                (
+                    excerpt(prompt),
+                    reactions,
+                    comments,
+                    author or words.UNKNOWN,
+                    words.day(created),
+                    bench.image_page(image_id),
+                )
                 for prompt, reactions, comments, author, created, image_id in rows
             ],
-            "Of equal prompts only the first image. Long prompts are cut.",
+            "Of equal prompts only the first image. Long prompts are cut; the number leads to the image on the site.",
         )
     ]

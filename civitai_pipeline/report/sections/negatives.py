@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def negatives(bench: Workbench) -> Section:
     """The most used tags of negative prompts."""
+    bench.read_tags()
     question = "What do people ask the model to avoid?"
     known, distinct = bench.row(
         "SELECT count(negative_prompt), count(DISTINCT lower(trim(negative_prompt))) FROM prompts"

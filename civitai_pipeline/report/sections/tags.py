@@ -31,6 +31,7 @@ _PAIR_AUTHORS = 3
 
 def tags(bench: Workbench) -> Section:
     """The most used tags and the pairs that go together more than chance."""
+    bench.read_tags()
     question = "Which tags are used most?"
     rows = bench.rows(
         """

@@ -6,9 +6,8 @@ import dagster as dg
 import pyarrow as pa
 
 from civitai_pipeline.defs.assets.collection import image_pages
-from civitai_pipeline.defs.assets.common import OWNERS, PUBLICATION
+from civitai_pipeline.defs.assets.common import OWNERS, PUBLICATION, columns_in
 from civitai_pipeline.defs.events import latest_summary
-from civitai_pipeline.defs.io_managers import COLUMNS as NEEDED
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore
 from civitai_pipeline.lake import schemas
@@ -48,7 +47,7 @@ REPORT_TABLES = (
     owners=OWNERS,
     kinds={"plotly", "html"},
     code_version="2",
-    ins={name: dg.AssetIn(metadata={NEEDED: list(columns)}) for name, columns in COLUMNS.items()},
+    ins={name: columns_in(columns) for name, columns in COLUMNS.items()},
     description=(
         "One HTML page about a model version's prompts, beside the shared Plotly file, and an explorer to search them "
         "with. All of it works offline."

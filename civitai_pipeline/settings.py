@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://civitai.com"
 DEFAULT_LAKE = "data"
 DEFAULT_DAGSTER_HOME = ".dagster"
+EXAMPLE_REPORT_URL = "http://127.0.0.1:8700"
 DEFAULT_WATCHLIST = "watchlist.yaml"
 # Five bits: PG, PG-13, R, X, XXX. The API strips anything above, so asking for it would lie.
 ALL_BROWSING_LEVELS = 31
@@ -47,6 +48,7 @@ class Settings:
         browsing_level: The maturity bits to ask for, 1 to 31.
         watchlist: The file that says what to keep up to date.
         taxonomy: The file with the words of the categories, or None for the one that comes with the package.
+        report_url: Where the lake's folder of reports is served, without a trailing slash, or None if it is not.
         failure_webhook: Where failed runs are told of, or None to tell nobody. Kept out of ``repr``: such
             addresses hold secrets.
     """
@@ -61,6 +63,7 @@ class Settings:
     browsing_level: int = 1
     watchlist: str = DEFAULT_WATCHLIST
     taxonomy: str | None = None
+    report_url: str | None = None
     failure_webhook: str | None = field(default=None, repr=False)
 
 
@@ -74,7 +77,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         SettingsError: A variable holds something unusable.
     """
     env = os.environ if environ is None else environ
-    base_url = _base_url(_text(env, "CIVITAI_BASE_URL") or DEFAULT_BASE_URL)
+    base_url = _address("CIVITAI_BASE_URL", _text(env, "CIVITAI_BASE_URL") or DEFAULT_BASE_URL, DEFAULT_BASE_URL)
+    report_url = _text(env, "CIVITAI_REPORT_URL")
+    if report_url is not None:
+        report_url = _address("CIVITAI_REPORT_URL", report_url, EXAMPLE_REPORT_URL)
     api_key = _text(env, "CIVITAI_API_KEY")
     if api_key is not None:
         _check_api_key(api_key, base_url)
@@ -89,6 +95,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         browsing_level=_browsing_level(env, "CIVITAI_BROWSING_LEVEL"),
         watchlist=_text(env, "CIVITAI_WATCHLIST") or DEFAULT_WATCHLIST,
         taxonomy=_text(env, "CIVITAI_TAXONOMY"),
+        report_url=report_url,
         failure_webhook=_webhook(_text(env, "CIVITAI_FAILURE_WEBHOOK")),
     )
 
@@ -104,8 +111,8 @@ def _webhook(text: str | None) -> str | None:
     return text
 
 
-def _base_url(text: str) -> str:
-    problem = f"CIVITAI_BASE_URL must be an http or https address like {DEFAULT_BASE_URL}"
+def _address(name: str, text: str, example: str) -> str:
+    problem = f"{name} must be an http or https address like {example}"
     if not text.isprintable() or " " in text:
         raise SettingsError(f"{problem}, without spaces")
     try:
@@ -114,7 +121,8 @@ def _base_url(text: str) -> str:
     except ValueError:
         raise SettingsError(problem) from None
     if parts.username is not None or parts.password is not None:
-        raise SettingsError("CIVITAI_BASE_URL must not hold a user name or password; the key goes in CIVITAI_API_KEY")
+        key = "; the key goes in CIVITAI_API_KEY" if name == "CIVITAI_BASE_URL" else ""
+        raise SettingsError(f"{name} must not hold a user name or password{key}")
     if "?" in text or "#" in text:
         # Not repeated in the message: it may hold a key.
         raise SettingsError(f"{problem}, without anything after ? or #")

@@ -23,6 +23,7 @@ VARIABLES = {
     "CIVITAI_BROWSING_LEVEL": "browsing_level",
     "CIVITAI_WATCHLIST": "watchlist",
     "CIVITAI_TAXONOMY": "taxonomy",
+    "CIVITAI_REPORT_URL": "report_url",
     "CIVITAI_FAILURE_WEBHOOK": "failure_webhook",
 }
 KEY = "s3cret-0123456789abcdef"
@@ -44,6 +45,7 @@ def test_an_empty_environment_gives_the_defaults_of_the_contract(
         browsing_level=1,
         watchlist="watchlist.yaml",
         taxonomy=None,
+        report_url=None,
         failure_webhook=None,
     )
     assert load_settings(dict.fromkeys(VARIABLES, "")) == defaults
@@ -66,6 +68,8 @@ def test_an_empty_environment_gives_the_defaults_of_the_contract(
         ("CIVITAI_BROWSING_LEVEL", "31", 31),
         ("CIVITAI_WATCHLIST", "/etc/versions.yaml", "/etc/versions.yaml"),
         ("CIVITAI_TAXONOMY", " words.toml ", "words.toml"),
+        ("CIVITAI_REPORT_URL", "http://127.0.0.1:8700/", "http://127.0.0.1:8700"),
+        ("CIVITAI_REPORT_URL", "https://intranet.example/prompts/", "https://intranet.example/prompts"),
         ("CIVITAI_FAILURE_WEBHOOK", "https://hooks.example/T0/B0", "https://hooks.example/T0/B0"),
     ],
 )
@@ -97,6 +101,7 @@ REFUSED = [
             "https://h?x=1", "https://h?", "https://h#", "https://a b.com", "https://h\nx", "https://u:p@h", "https://u@h",
         )
     ),
+    *(("CIVITAI_REPORT_URL", text) for text in ("reports", "file:///reports", "https://h?x=1", "https://u:p@h", "a b")),
     *(("CIVITAI_API_KEY", text) for text in ("two words", "schl\u00fcssel", "a\x00b", "line\nbreak", "Bearer abc")),
     *(
         (name, text)

@@ -1,9 +1,10 @@
-"""The commands that serve: ``dev``, ``sandbox`` and ``demo``."""
+"""The commands that serve: ``dev``, ``sandbox``, ``reports`` and ``demo``."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+import webbrowser
 from pathlib import Path
 
 import click
@@ -13,9 +14,12 @@ from civitai_pipeline.cli.common import (
     EXIT_CANCELED,
     Trouble,
     errors,
+    say,
     settings_or_misuse,
 )
 from civitai_pipeline.instance import InstanceError
+from civitai_pipeline.lake.files import LakeError, is_local
+from civitai_pipeline.lake.paths import Lake
 
 
 @click.command()
@@ -50,6 +54,38 @@ def sandbox(*, port: int, items: Path | None, images: int, seed: int, faults: Pa
     try:
         serve(port=port, items_path=items, seed=seed, images=images, faults_path=faults, grow_every_s=grow)
     except SandboxError as error:
+        raise Trouble(str(error)) from None
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--open", "opened", is_flag=True, help="Open the index of reports in the browser.")
+def reports(*, port: int, opened: bool) -> None:
+    """Serve the lake's reports on 127.0.0.1 until stopped.
+
+    To have links to them in the Dagster UI, set CIVITAI_REPORT_URL to the address that is printed.
+
+    \b
+    civitai-pipeline reports --open          look at them now
+    civitai-pipeline reports --port 0        on whatever port is free
+    """  # noqa: D301 - the backslash is how click is told to keep the lines
+    from civitai_pipeline.report_server import ReportServerError, serving  # noqa: PLC0415 - needed by this command alone
+    from civitai_pipeline.signals import until_signalled, wait  # noqa: PLC0415 - needed by this command alone
+
+    settings = settings_or_misuse()
+    try:
+        folder = Lake.at(settings.lake).reports
+        if not is_local(folder):
+            raise Trouble(f"{folder} is no folder of this machine; open the reports where the lake is kept")
+        with until_signalled() as stop, serving(Path(str(folder)), port) as url:
+            click.echo(url)
+            say(f"Serving {folder}. Ctrl-C stops it.")
+            if opened:
+                webbrowser.open(url)
+            wait(stop)
+    except (LakeError, ReportServerError) as error:
         raise Trouble(str(error)) from None
 
 

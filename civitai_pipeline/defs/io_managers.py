@@ -4,6 +4,7 @@ import dagster as dg
 import pyarrow as pa
 
 from civitai_pipeline.defs.assets.common import COLUMNS
+from civitai_pipeline.defs.lineage import column_lineage
 from civitai_pipeline.defs.metadata import MAX_PREVIEW_ROWS, preview
 from civitai_pipeline.defs.partitions import version_of
 from civitai_pipeline.defs.resources import LakeStore
@@ -26,12 +27,14 @@ class TableIOManager(dg.ConfigurableIOManager):
         path = (
             obj.put_in_place() if isinstance(obj, tables.TableFile) else tables.write_table(lake, table, version, obj)
         )
+        lineage = column_lineage(table)
         context.add_output_metadata(
             {
                 "dagster/partition_row_count": len(obj),
                 "dagster/uri": dg.MetadataValue.path(str(path)),
                 "rows": len(obj),
                 "bytes": path.stat().st_size,
+                **({"dagster/column_lineage": lineage} if lineage is not None else {}),
                 "preview": preview(tables.first_rows(lake, table, version, MAX_PREVIEW_ROWS, PREVIEWED_COLUMNS)),
             }
         )

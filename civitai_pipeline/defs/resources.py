@@ -71,6 +71,18 @@ class LakeStore(dg.ConfigurableResource["LakeStore"]):
         """
         return Lake.at(_settings().lake)
 
+    def report_url(self, name: str) -> str | None:
+        """Where a report is served (``CIVITAI_REPORT_URL``); None if that is not said.
+
+        Args:
+            name: The report's name in the folder of reports.
+
+        Raises:
+            dagster.Failure: The environment holds something unusable.
+        """
+        base = _settings().report_url
+        return None if base is None else f"{base}/{name}"
+
 
 def taxonomy_in_use() -> Taxonomy:
     """The words of the categories, as the environment names them (``CIVITAI_TAXONOMY``).

@@ -6,10 +6,8 @@ the program's ``cli``; the server itself is ``server.py``.
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
-from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -17,11 +15,10 @@ from civitai_pipeline.sandbox.faults import FaultSchedule
 from civitai_pipeline.sandbox.options import SandboxError
 from civitai_pipeline.sandbox.server import Sandbox
 from civitai_pipeline.sandbox.world import World
+from civitai_pipeline.signals import until_signalled, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-    from types import FrameType
     from typing import TextIO
 
     from civitai_pipeline.sandbox.options import SandboxOptions
@@ -64,14 +61,12 @@ def serve(
     world = World.synthetic(seed=seed, images=images) if items_path is None else World.from_jsonl(items_path)
     if grow_every_s is not None and grow_every_s <= 0:
         raise SandboxError(f"images cannot be added every {grow_every_s:g} seconds")
-    with _until_signalled() as stop, Sandbox(world, options, faults=faults, port=port) as server:
+    with until_signalled() as stop, Sandbox(world, options, faults=faults, port=port) as server:
         out.write(describe(server))
         out.flush()
         if grow_every_s is not None:
             threading.Thread(target=grow, args=(world, grow_every_s, stop), name="sandbox-grow", daemon=True).start()
-        # On some systems a wait without end cannot be interrupted.
-        while not stop.wait(1.0):
-            pass
+        wait(stop)
 
 
 def describe(server: Sandbox) -> str:
@@ -95,21 +90,6 @@ def describe(server: Sandbox) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-@contextmanager
-def _until_signalled() -> Iterator[threading.Event]:
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def grow(world: World, every_s: float, stop: threading.Event) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import duckdb
@@ -18,7 +18,7 @@ from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.sandbox import DEMO_VERSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from civitai_pipeline.sandbox import Sandbox
@@ -87,6 +87,55 @@ def test_every_check_is_evaluated_for_the_partition_and_passes(instance: dg.Dags
     passed = checks_of(result)
     assert all(passed.values()), passed
     assert len(passed) == 10 + len(schemas.TABLES)
+
+
+def test_pictures_tables_and_numbers_of_a_run_stand_in_the_metadata(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIVITAI_REPORT_URL", "http://127.0.0.1:8700/")
+    run(instance)
+    shown = {name: _metadata(instance, name) for name in ("image_pages", "prompt_categories", "version_report")}
+    pictures = [
+        (name, key, value.md_str)
+        for name, metadata in shown.items()
+        for key, value in metadata.items()
+        if isinstance(value, dg.MarkdownMetadataValue)
+    ]
+    assert [(name, key) for name, key, _ in pictures] == [
+        ("image_pages", "picture/outcomes"),
+        ("prompt_categories", "images by category"),
+        ("prompt_categories", "confidence of primary categories"),
+        ("version_report", "images by month"),
+        ("version_report", "images by category"),
+        ("version_report", "images by LoRA"),
+    ]
+    assert all((md or "").startswith("![](data:image/svg+xml;base64,") for _, _, md in pictures)
+    assert max(len(md or "") for _, _, md in pictures) < 1000
+    categories, report = shown["prompt_categories"], shown["version_report"]
+    rows = [record.data for record in categories["categories"].value.records]
+    assert {row["category"] for row in rows} >= {"style", "lighting"}
+    assert sum(row["primary"] for row in rows) == report["prompts"].value
+    assert categories["images_categorized"].value + categories["images_uncategorized"].value == report["prompts"].value
+    assert isinstance(report["different LoRAs"], dg.IntMetadataValue)
+    assert report["report"] == dg.UrlMetadataValue(f"http://127.0.0.1:8700/{VERSION}.html")
+    assert "dagster/column_lineage" in categories
+    assert "report" in _metadata(instance, "collection_report", None)
+
+
+def test_the_report_has_no_link_where_it_is_not_served(instance: dg.DagsterInstance) -> None:
+    run(instance)
+    assert "report" not in _metadata(instance, "version_report")
+
+
+def _metadata(
+    instance: dg.DagsterInstance, name: str, partition: str | None = str(VERSION)
+) -> Mapping[str, dg.MetadataValue[Any]]:
+    partitions = None if partition is None else [partition]
+    found = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=partitions), limit=1
+    ).records[0]
+    assert found.asset_materialization is not None
+    return found.asset_materialization.metadata
 
 
 def test_the_summary_stands_on_the_materialization_and_adds_up(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from civitai_pipeline.definitions import build_defs
+from civitai_pipeline.defs.lineage import column_lineage
 from civitai_pipeline.lake import schemas
 
 if TYPE_CHECKING:
@@ -63,6 +64,27 @@ def test_every_table_declares_the_columns_of_its_file(specs: dict[str, dg.AssetS
         declared = specs[table.name].metadata["dagster/column_schema"]
         assert [(c.name, c.type) for c in declared.columns] == [(c.name, c.sql_type) for c in table.columns]
         assert all(c.description for c in declared.columns), table.name
+
+
+def test_column_lineage_names_columns_that_are_there_of_tables_that_come_before() -> None:
+    columns = {table.name: {column.name for column in table.columns} for table in schemas.TABLES}
+    said = set()
+    for table in schemas.TABLES:
+        lineage = column_lineage(table)
+        if lineage is None:
+            continue
+        said.add(table.name)
+        assert set(lineage.deps_by_column) <= columns[table.name], table.name
+        for dep in (dep for deps in lineage.deps_by_column.values() for dep in deps):
+            source = dep.asset_key.to_user_string()
+            assert source in EDGES[table.name], (table.name, dep)
+            assert dep.column_name in columns[source], (table.name, dep)
+    assert {"prompt_resources", "prompt_categories", "near_duplicate_groups", "tag_frequencies"} <= said
+
+
+def test_every_table_says_how_to_query_it(specs: dict[str, dg.AssetSpec]) -> None:
+    for table in schemas.TABLES:
+        assert f"view `{table.name}` of `civitai.duckdb`" in (specs[table.name].description or "")
 
 
 def test_all_but_what_spans_versions_is_partitioned_by_model_version(specs: dict[str, dg.AssetSpec]) -> None:

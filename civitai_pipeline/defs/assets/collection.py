@@ -12,6 +12,7 @@ from civitai_pipeline.civitai.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, S
 from civitai_pipeline.collect.collector import Collector
 from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.collect.summary import StopReason, Summary
+from civitai_pipeline.defs import pictures
 from civitai_pipeline.defs.assets.common import API_POOL, COLLECTION, OWNERS, table_asset
 from civitai_pipeline.defs.metadata import summary_metadata
 from civitai_pipeline.defs.partitions import model_version, version_of
@@ -123,7 +124,8 @@ def image_pages(
             context.instance.report_run_canceling(context.run, message="The run was interrupted.")
         _observe(context, collector.summary)
         raise
-    metadata = {**summary_metadata(summary.as_dict()), **_contract_metadata(collector)}
+    document = summary.as_dict()
+    metadata = {**pictures.of_run(document), **summary_metadata(document), **_contract_metadata(collector)}
     if summary.failed:
         _observe(context, summary)
         raise dg.Failure(summary.error or f"stopped: {summary.stop_reason}", metadata=metadata, allow_retries=False)

@@ -1,10 +1,12 @@
 """Assets that show what was collected: a report per version, one over all, and the DuckDB file."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
+from civitai_pipeline.defs import pictures
 from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.assets.common import OWNERS, PUBLICATION, columns_in
 from civitai_pipeline.defs.events import latest_summary
@@ -78,9 +80,9 @@ def version_report(
         site=civitai.site(),
         category_changes=category_changes,
     )
-    lake = store.lake()
-    _publish_explorer(lake, tables, version)
-    return _published(lake, report_file_name(version), version_page(tables))
+    _publish_explorer(store.lake(), tables, version)
+    shown = pictures.of_report(prompts, prompt_resources, prompt_categories)
+    return _published(store, report_file_name(version), version_page(tables), shown)
 
 
 @dg.asset(
@@ -101,7 +103,7 @@ def collection_report(context: dg.AssetExecutionContext, store: LakeStore) -> dg
         for version in lake.versions()
         if all(table_exists(lake, table, version) for table in REPORT_TABLES)
     ]
-    return _published(lake, INDEX_FILE, collection_page(overviews))
+    return _published(store, INDEX_FILE, collection_page(overviews))
 
 
 @dg.asset(
@@ -154,11 +156,20 @@ def _publish_explorer(lake: Lake, tables: VersionTables, version: int) -> None:
     remove_others(lake.reports, prompts_file_name(version, "*"), prompts)
 
 
-def _published(lake: Lake, name: str, page: str) -> dg.MaterializeResult[None]:
+def _published(
+    store: LakeStore, name: str, page: str, shown: Mapping[str, Any] | None = None
+) -> dg.MaterializeResult[None]:
+    lake = store.lake()
     path = lake.reports / name
     if not (lake.reports / PLOTLY_FILE).is_file():
         write_whole(lake.root, lake.reports / PLOTLY_FILE, plotly_javascript().encode())
     write_whole(lake.root, path, page.encode())
+    url = store.report_url(name)
     return dg.MaterializeResult(
-        metadata={"dagster/uri": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size}
+        metadata={
+            **({"report": dg.MetadataValue.url(url)} if url is not None else {}),
+            "dagster/uri": dg.MetadataValue.path(str(path)),
+            "bytes": path.stat().st_size,
+            **(shown or {}),
+        }
     )

@@ -4,6 +4,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from civitai_pipeline.defs import pictures
 from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.assets.common import TABLES, columns_in, table_asset, table_out
 from civitai_pipeline.defs.assets.lookups import resource_lookups
@@ -94,11 +95,10 @@ def category_tables(
     history = tables.read_earlier(lake, schemas.CATEGORY_CHANGES, version)
     made = build_categories(prompts, earlier, Categorizer(taxonomy_in_use()))
     changes = build_category_changes(prompts, earlier, made, history)
+    shown = pictures.of_categories(made)
     if len(changes) and (history is None or not changes.equals(history)):
-        context.add_output_metadata(
-            {"changes": rows_as_table(latest_change(changes), changes.column_names)},
-            output_name=schemas.PROMPT_CATEGORIES.name,
-        )
+        shown["changes"] = rows_as_table(latest_change(changes), changes.column_names)
+    context.add_output_metadata(shown, output_name=schemas.PROMPT_CATEGORIES.name)
     return changes, made
 
 

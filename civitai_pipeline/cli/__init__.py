@@ -14,6 +14,7 @@ from civitai_pipeline.cli.collecting import collect
 from civitai_pipeline.cli.exporting import export
 from civitai_pipeline.cli.importing import import_legacy, merge_lake
 from civitai_pipeline.cli.looking import preview, status, versions
+from civitai_pipeline.cli.querying import sql
 from civitai_pipeline.cli.serving import demo, dev, reports, sandbox
 from civitai_pipeline.cli.words import taxonomy
 
@@ -30,7 +31,7 @@ def main(*, verbose: bool) -> None:
 
 
 COMMANDS = (
-    collect, versions, preview, status, export, taxonomy, import_legacy, merge_lake, dev, reports, sandbox,
+    collect, versions, preview, status, sql, export, taxonomy, import_legacy, merge_lake, dev, reports, sandbox,
     demo,
 )  # fmt: skip
 for command in COMMANDS:

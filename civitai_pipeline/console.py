@@ -5,11 +5,13 @@ Everything here goes to a console that is handed in; nothing is decided.
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 # Where standard error is a file, a line per page would bury everything else.
 PLAIN_PROGRESS_EVERY_S = 2.0
+# A pace measured over less says nothing.
+LEAST_PACE_S = 0.5
 
 _SUMMARY_ROWS: tuple[tuple[str, str], ...] = (
     ("model", "model_name"),
@@ -49,42 +53,96 @@ _SUMMARY_ROWS: tuple[tuple[str, str], ...] = (
 
 
 class ConsoleProgress:
-    """Shows one line that says how far a run is: rewritten in place on a terminal, now and then elsewhere."""
+    """Shows how far a run is: a bar rewritten in place on a terminal, a line now and then elsewhere.
+
+    A bar is filled only where it is known how much there is to do; the API gives no totals, so a walk without a limit
+    has none.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last = float("-inf")
-        self._status = console.status("") if console.is_terminal else None
+        self._doing: str | None = None
+        self._began, self._done_before = 0.0, 0
+        self._bar = _bar(console) if console.is_terminal and not console.quiet else None
 
     def on_page(self, summary: Summary) -> None:
-        """Shows where the run stands."""
-        self._show(_progress_line(summary), always=summary.at_end)
+        """Shows where the walk stands."""
+        done, total = summary.tally.attempted, summary.planned_total
+        rate = done / summary.elapsed_s if summary.elapsed_s else 0.0
+        pace = _pace(rate, 0 if total is None else total - done, "items")
+        doing, page, items = f"version {summary.model_version_id}", summary.last_page_number, _count(done, total)
+        if self._bar is not None:
+            self._draw(doing, done, total, f"page {page}, {items} items, {pace}")
+            return
+        line = (
+            f"{doing}: walk {summary.walk}, page {page}, {items} items, {summary.prompts_after:,} prompts held, {pace}"
+        )
+        self._print(line, always=summary.at_end)
+
+    def on_fold(self, version: int, folded: int, pages: int) -> None:
+        """Shows how many of the landed pages are in the tables."""
+        self._count("tables", f"version {version}: {{}} pages in the tables", folded, pages, "pages")
 
     def on_lookup(self, summary: LookupSummary) -> None:
         """Shows how far the look-ups are."""
-        self._show(f"resources: {summary.asked:,} looked up, {summary.known:,} found, {summary.left:,} left")
+        asked, total = summary.asked, summary.asked + summary.left
+        self._count("resources", f"resources: {{}} looked up, {summary.known:,} found", asked, total, "look-ups")
 
-    def _show(self, line: str, *, always: bool = False) -> None:
-        if self._status is not None:
-            self._status.update(Text(line))
-            self._status.start()
-        elif time.monotonic() - self._last >= PLAIN_PROGRESS_EVERY_S or always:
+    def _count(self, doing: str, line: str, done: int, total: int, unit: str) -> None:
+        if doing != self._doing:
+            self._doing, self._began, self._done_before = doing, time.monotonic(), done
+        # Counted from the first that was heard, and not before there is something to go by.
+        elapsed = time.monotonic() - self._began
+        rate = (done - self._done_before) / elapsed if elapsed > LEAST_PACE_S else 0.0
+        pace = f", {_pace(rate, total - done, unit)}" if rate else ""
+        if self._bar is not None:
+            self._draw(doing, done, total, f"{_count(done, total)} {unit}{pace}")
+        else:
+            self._print(f"{line.format(_count(done, total))}{pace}")
+
+    def _draw(self, doing: str, done: int, total: int | None, said: str) -> None:
+        if self._bar is None:
+            return
+        if not self._bar.tasks:
+            self._bar.add_task("", said="")
+            self._bar.start()
+        self._bar.update(self._bar.tasks[0].id, description=doing, completed=done, total=total, said=said)
+
+    def _print(self, line: str, *, always: bool = False) -> None:
+        if time.monotonic() - self._last >= PLAIN_PROGRESS_EVERY_S or always:
             self._last = time.monotonic()
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Removes the line."""
-        if self._status is not None:
-            self._status.stop()
+        """Removes the bar."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
-def _progress_line(summary: Summary) -> str:
-    rate = summary.tally.attempted / summary.elapsed_s if summary.elapsed_s else 0.0
-    total = f" of {summary.planned_total:,}" if summary.planned_total is not None else ""
-    return (
-        f"version {summary.model_version_id}: walk {summary.walk}, page {summary.last_page_number}, "
-        f"{summary.tally.attempted:,}{total} items, {summary.prompts_after:,} prompts held, {rate:,.0f} items/s"
+def _bar(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[said]}", markup=False),
+        console=console,
+        transient=True,
     )
+
+
+def _count(done: int, total: int | None) -> str:
+    return f"{done:,}" if total is None else f"{done:,} of {total:,}"
+
+
+def _pace(rate: float, left: int, unit: str) -> str:
+    """How fast it goes, and how long what is left will take at that pace; nothing is left where that is unknown."""
+    said = f"{rate:,.1f} {unit}/s" if 0 < rate < 10 else f"{rate:,.0f} {unit}/s"  # noqa: PLR2004 - a second digit
+    if not rate or left <= 0:
+        return said
+    minutes, seconds = divmod(math.ceil(left / rate), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{said}, {hours}:{minutes:02}:{seconds:02} left" if hours else f"{said}, {minutes}:{seconds:02} left"
 
 
 def summary_table(summaries: Sequence[Mapping[str, Any]]) -> Table:
@@ -105,10 +163,13 @@ def rows_table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) ->
         rows: The rows.
         columns: The heading of each key to show.
     """
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in columns.values():
-        table.add_column(heading, overflow="fold")
-    for row in rows:
+    shown = list(rows)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for key, heading in columns.items():
+        # A number or a date broken over two lines cannot be read; text can.
+        whole = any(isinstance(row.get(key), (int, float, datetime)) for row in shown)
+        table.add_column(heading, overflow="fold", no_wrap=whole)
+    for row in shown:
         table.add_row(*(Text(_shown(row.get(key))) for key in columns))
     return table
 

@@ -11,6 +11,8 @@ import logging
 import click
 
 from civitai_pipeline.cli.collecting import collect
+from civitai_pipeline.cli.common import Misuse, examples, notices
+from civitai_pipeline.cli.completing import completion
 from civitai_pipeline.cli.exporting import export
 from civitai_pipeline.cli.importing import import_legacy, merge_lake
 from civitai_pipeline.cli.looking import preview, status, versions
@@ -19,11 +21,18 @@ from civitai_pipeline.cli.serving import demo, dev, reports, sandbox
 from civitai_pipeline.cli.words import taxonomy
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples("demo", "collect 128713 --max-items 500", "status", "dev"),
+)
 @click.version_option(package_name="civitai-pipeline")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
-def main(*, verbose: bool) -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on standard error but errors and warnings.")
+def main(*, verbose: bool, quiet: bool) -> None:
     """Turns CivitAI's public API into a complete, trustworthy dataset of image-generation prompts."""
+    if verbose and quiet:
+        raise Misuse("--verbose and --quiet contradict each other; give one of them")
+    notices.quiet = quiet
     handler = logging.StreamHandler()
     # On the handler, because Dagster sets the level of the loggers that it keeps in the event log.
     handler.setLevel(logging.INFO if verbose else logging.ERROR)
@@ -32,7 +41,7 @@ def main(*, verbose: bool) -> None:
 
 COMMANDS = (
     collect, versions, preview, status, sql, export, taxonomy, import_legacy, merge_lake, dev, reports, sandbox,
-    demo,
+    demo, completion,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -16,13 +16,15 @@ from civitai_pipeline.civitai.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, S
 from civitai_pipeline.cli.common import (
     EXIT_CANCELED,
     EXIT_TROUBLE,
-    EXIT_USAGE,
     VERSION,
     Misuse,
     Trouble,
     client,
-    errors,
+    examples,
     json_option,
+    mention,
+    notices,
+    point_to_versions,
     print_json,
     say,
     settings_or_misuse,
@@ -37,11 +39,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from civitai_pipeline.civitai.client import CivitaiClient
-    from civitai_pipeline.civitai.payloads import Model
     from civitai_pipeline.collect.options import CollectOptions, LookupOptions
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "collect 128713 --max-items 500              # a first taste",
+        "collect 128713                              # all of it, and later what is new",
+        "collect 128713 --browsing-level 1 --browsing-level 2",
+        "collect 128713 --max-minutes 30 --json      # for a script",
+    )
+)
 @click.argument("version", type=VERSION)
 @click.option("--max-items", type=int, help="Stop at the first page boundary at or past this many items.")
 @click.option("--max-minutes", type=float, help="Stop at the first page boundary past this many minutes.")
@@ -74,12 +82,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: Any) -> None:  # noqa: ANN401 - click's options
-    """Collect a model version's prompts, from where the last run stopped.
-
-    \b
-    civitai-pipeline collect 128713 --max-items 500     a first taste
-    civitai-pipeline collect 128713                     all of it, and later what is new
-    """  # noqa: D301 - the backslash is how click is told to keep the lines
+    """Collect a model version's prompts, from where the last run stopped."""
     # A supervisor's stop is a cancellation like Ctrl-C: the summary is written and the run can go on later.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = settings_or_misuse()
@@ -101,7 +104,7 @@ def collect(ctx: click.Context, /, version: int, *, as_json: bool, **choices: An
     if not as_json:
         for what, path in (("report", lake.reports / f"{version}.html"), ("database", lake.database)):
             if path.exists():
-                say(f"The {what}: {path}")
+                mention(f"The {what}: {path}")
     if interrupted:
         sys.exit(EXIT_CANCELED)
     _exit_for(summary)
@@ -155,14 +158,7 @@ def _refuse_unknown_version(api: CivitaiClient, version: int, refuse: Callable[[
                 f"there is no model version {version} on the site: {failure}; look at the address of the model's page"
             )
             refuse("rejected", error)
-        _point_to_versions(model)
-
-
-def _point_to_versions(model: Model) -> NoReturn:
-    say(f"Error: {model.id} is the id of a model, {model.name}, not of a model version. Its versions:")
-    for version in model.versions:
-        say(f"  civitai-pipeline collect {version.id}    {version.name} ({version.base_model})")
-    sys.exit(EXIT_USAGE)
+        point_to_versions(model, "collect")
 
 
 def _stop_before_a_run(
@@ -193,11 +189,11 @@ def _run_collect(
     warnings.simplefilter("ignore")  # Dagster's notices about its own future are for developers
     from civitai_pipeline import launch  # noqa: PLC0415 - Dagster takes seconds to load
 
-    progress = ConsoleProgress(errors)
+    progress = ConsoleProgress(notices)
     try:
         prepare_home(settings.dagster_home)
         log_level = "INFO" if verbose else "CRITICAL"
-        run = launch.collect(version, options, progress, lookups=lookups, log_level=log_level, on_wait=say)
+        run = launch.collect(version, options, progress, lookups=lookups, log_level=log_level, on_wait=mention)
     except launch.ConflictError as error:
         refuse("conflict", str(error))
     except InstanceError as error:
@@ -217,7 +213,9 @@ def _run_collect(
         run.summary["error"] = "; ".join(later)
     if run.lookups is not None:
         run.summary["lookups"] = run.lookups
-        say("Resources: {asked:,} looked up, {known:,} found, {unknown:,} unknown, {left:,} left".format(**run.lookups))
+        mention(
+            "Resources: {asked:,} looked up, {known:,} found, {unknown:,} unknown, {left:,} left".format(**run.lookups)
+        )
         if run.lookups["error"]:
             say(f"Warning: looking up resources {run.lookups['stop_reason']}: {run.lookups['error']}")
     return run.summary, run.interrupted

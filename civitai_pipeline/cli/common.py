@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -14,17 +15,38 @@ from civitai_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from civitai_pipeline.civitai.client import CivitaiClient
+    from civitai_pipeline.civitai.payloads import Model
 
 EXIT_TROUBLE = 1
 EXIT_USAGE = 2
 EXIT_CANCELED = 130
 
 errors = Console(stderr=True)
+# What --quiet silences; ``main`` sets it.
+notices = Console(stderr=True)
 
 
 def say(text: str) -> None:
     """Prints a line on standard error, to the letter and however long it is."""
     errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def mention(text: str) -> None:
+    """Prints a line on standard error as :func:`say` does, unless only errors and warnings are wanted."""
+    notices.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: command lines that show its use."""
+    return "\n".join(["\b", "Examples:", *(f"  civitai-pipeline {line}" for line in lines)])
+
+
+def point_to_versions(model: Model, command: str) -> NoReturn:
+    """Ends the command, which was given a model's id for that of a version, and lists the model's versions."""
+    say(f"Error: {model.id} is the id of a model, {model.name}, not of a model version. Its versions:")
+    for version in model.versions:
+        say(f"  civitai-pipeline {command} {version.id}    {version.name} ({version.base_model})")
+    sys.exit(EXIT_USAGE)
 
 
 class Trouble(click.ClickException):

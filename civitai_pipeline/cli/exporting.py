@@ -15,7 +15,9 @@ from civitai_pipeline.cli.common import (
     VERSION,
     Misuse,
     Trouble,
+    examples,
     json_option,
+    mention,
     print_json,
     say,
     settings_or_misuse,
@@ -53,7 +55,14 @@ def _option(name: str, **how: Any) -> Callable[[Callable[..., None]], Callable[.
     return click.option(f"--{name.replace('_', '-')}", name, help=help_of(name), **how)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "export --format csv --output prompts.csv --bom            # for a spreadsheet",
+        "export 128713 --format huggingface --output dataset       # for training",
+        "export --format wildcards --output wildcards",
+        "export --format jsonl --output - --category lighting --limit 100",
+    )
+)
 @click.argument("chosen", metavar="[VERSION]...", type=VERSION, nargs=-1)
 @click.option("--format", "format", type=click.Choice(FORMATS), required=True, help=help_of("format"))
 @click.option("--output", type=str, required=True, help="The file or folder to write; - is standard output.")
@@ -97,11 +106,7 @@ def export(
     """Write the prompts of some or all versions to a file or folder.
 
     Options that may be given several times take any of their values.
-
-    \b
-    civitai-pipeline export --format csv --output prompts.csv --bom        for a spreadsheet
-    civitai-pipeline export 128713 --format huggingface --output dataset   for training
-    """  # noqa: D301 - the backslash is how click is told to keep the lines
+    """
     settings = settings_or_misuse()
     from civitai_pipeline.export.run import export_prompts  # noqa: PLC0415 - loads DuckDB and Arrow
     from civitai_pipeline.export.staging import ExportError  # noqa: PLC0415 - with the former
@@ -141,8 +146,8 @@ def export(
 
 def _report(result: ExportResult, place: str) -> None:
     if result.terms:
-        say(f"{sum(result.terms.values()):,} terms from {result.rows:,} rows written to {place}")
+        mention(f"{sum(result.terms.values()):,} terms from {result.rows:,} rows written to {place}")
     else:
-        say(f"{result.rows:,} rows written to {place}")
+        mention(f"{result.rows:,} rows written to {place}")
     for note in result.notes():
-        say(f"  {note}")
+        mention(f"  {note}")

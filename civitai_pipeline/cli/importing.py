@@ -18,7 +18,9 @@ from civitai_pipeline.cli.common import (
     EXIT_TROUBLE,
     Misuse,
     Trouble,
+    examples,
     json_option,
+    mention,
     print_json,
     say,
     settings_or_misuse,
@@ -66,7 +68,10 @@ class _Zone(click.ParamType[ZoneInfo]):
             self.fail(f"{value!r} is not a time zone; name one like UTC or Asia/Tokyo", param, ctx)
 
 
-@click.command("import-legacy")
+@click.command(
+    "import-legacy",
+    epilog=examples("import-legacy older.db --dry-run", "import-legacy older.db --timezone Asia/Tokyo"),
+)
 @click.argument("paths", metavar="PATH...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--timezone", type=_Zone(), default="UTC", show_default=True, help="The zone of the database's times.")
 @dry_run_option
@@ -110,7 +115,7 @@ def import_legacy(paths: tuple[Path, ...], *, timezone: ZoneInfo, dry_run: bool,
     _end(errors, canceled=canceled)
 
 
-@click.command("merge-lake")
+@click.command("merge-lake", epilog=examples("merge-lake ../laptop/data --dry-run", "merge-lake ../laptop/data"))
 @click.argument("path", metavar="PATH")
 @dry_run_option
 @json_option
@@ -164,7 +169,7 @@ def _bring_up_tables(settings: Settings, lake: Lake, found: Sequence[VersionImpo
         versions = [v for v in dict.fromkeys(version.model_version_id for version in found) if is_behind(lake, v)]
         if not versions:
             return False
-        say(f"making the tables of {len(versions)} model {'version' if len(versions) == 1 else 'versions'}")
+        mention(f"making the tables of {len(versions)} model {'version' if len(versions) == 1 else 'versions'}")
         warnings.simplefilter("ignore")  # Dagster's notices about its own future are for developers
         from civitai_pipeline import launch  # noqa: PLC0415 - Dagster takes seconds to load
 
@@ -212,19 +217,19 @@ class _Progress:
     def _say(self, line: str) -> None:
         if time.monotonic() - self._last >= PLAIN_PROGRESS_EVERY_S:
             self._last = time.monotonic()
-            say(line)
+            mention(line)
 
 
 def _tell_of_file(file: FileImport, *, dry_run: bool) -> None:
-    say(f"{file.source}: {file.rows:,} rows")
+    mention(f"{file.source}: {file.rows:,} rows")
     _tell_of_versions(file.versions)
     if file.rejected:
         where = "" if dry_run or file.kept_aside is None else f", kept aside in {file.kept_aside} of the lake"
-        say(f"{file.rejected.total():,} rows could not be read{where}:")
+        mention(f"{file.rejected.total():,} rows could not be read{where}:")
         for reason, rows in file.rejected.most_common():
-            say(f"  {rows:,}: {reason}")
+            mention(f"  {rows:,}: {reason}")
     if file.without_time:
-        say(f"{file.without_time:,} rows have no usable time and count as collected at the file's latest")
+        mention(f"{file.without_time:,} rows have no usable time and count as collected at the file's latest")
 
 
 def _tell_of_versions(versions: Sequence[VersionImport]) -> None:

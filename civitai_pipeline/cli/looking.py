@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import click
 from rich.console import Console
 
-from civitai_pipeline.civitai.failures import ApiFailure
+from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
 from civitai_pipeline.cli.common import (
+    EXIT_USAGE,
     MODEL,
     VERSION,
     Trouble,
     client,
+    examples,
     json_option,
+    mention,
+    point_to_versions,
     print_json,
     say,
     settings_or_misuse,
@@ -21,8 +28,11 @@ from civitai_pipeline.instance import InstanceError, prepare_home
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.paths import Lake
 
+if TYPE_CHECKING:
+    from civitai_pipeline.civitai.client import CivitaiClient
 
-@click.command()
+
+@click.command(epilog=examples("versions 4384", "versions 4384 --register"))
 @click.argument("model", type=MODEL)
 @click.option("--register", is_flag=True, help="Make each version a partition in Dagster.")
 @json_option
@@ -32,6 +42,8 @@ def versions(model: int, *, register: bool, as_json: bool) -> None:
     try:
         found = client(settings).model(model)
     except ApiFailure as failure:
+        if failure.kind is FailureKind.NOT_FOUND:
+            _point_to_model(client(settings), model)
         raise Trouble(f"model {model} could not be asked for: {failure}") from None
     from civitai_pipeline import launch  # noqa: PLC0415 - Dagster takes seconds to load
     from civitai_pipeline.derive.prompt_tables import load_held  # noqa: PLC0415 - loads DuckDB and Arrow
@@ -69,7 +81,19 @@ def versions(model: int, *, register: bool, as_json: bool) -> None:
     console.print(rows_table([{**row, "id": str(row["id"])} for row in rows], headings))
 
 
-@click.command()
+def _point_to_model(api: CivitaiClient, given: int) -> None:
+    """Ends the command if what was given for a model's id is the id of a model version; says whose."""
+    try:
+        version = api.model_version(given)
+    except ApiFailure:
+        return
+    say(f"Error: {given} is the id of a model version, {version.name}, not of a model. Its model:")
+    name = "" if version.model is None else f"    {version.model.name}"
+    say(f"  civitai-pipeline versions {version.model_id}{name}")
+    sys.exit(EXIT_USAGE)
+
+
+@click.command(epilog=examples("preview 128713", "preview 128713 --max-items 5000 --json"))
 @click.argument("version", type=VERSION)
 @click.option("--max-items", type=click.IntRange(min=1), help="The limit the run would be given.")
 @json_option
@@ -79,8 +103,20 @@ def preview(version: int, *, max_items: int | None, as_json: bool) -> None:
     from civitai_pipeline.collect.preview import preview_collection  # noqa: PLC0415 - loads DuckDB and Arrow
 
     try:
-        plan = preview_collection(client(settings), Lake.at(settings.lake), version, max_items=max_items)
+        plan = preview_collection(
+            client(settings),
+            Lake.at(settings.lake),
+            version,
+            max_items=max_items,
+            on_unnamed=lambda failure: say(f"Warning: the API could not be asked for the version's names: {failure}"),
+        )
     except ApiFailure as failure:
+        try:
+            model = client(settings).model(version)
+        except ApiFailure:
+            model = None
+        if model is not None:
+            point_to_versions(model, "preview")
         raise Trouble(f"there is no model version {version} on the site: {failure}") from None
     except LakeError as error:
         raise Trouble(str(error)) from None
@@ -95,7 +131,7 @@ def preview(version: int, *, max_items: int | None, as_json: bool) -> None:
         )
 
 
-@click.command()
+@click.command(epilog=examples("status", "status 128713", "status --json"))
 @click.argument("version", type=VERSION, required=False)
 @json_option
 def status(version: int | None, *, as_json: bool) -> None:
@@ -115,7 +151,7 @@ def status(version: int | None, *, as_json: bool) -> None:
         return
     if not rows:
         what = "Nothing has" if version is None else f"Nothing of model version {version} has"
-        say(f"{what} been collected into {lake.root} yet.")
+        mention(f"{what} been collected into {lake.root} yet.")
         return
     headings = {
         "model_version_id": "version",

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from civitai_pipeline.cli.answers import MOST_ROWS, csv_lines, json_rows, table_of
-from civitai_pipeline.cli.common import EXIT_CANCELED, Misuse, Trouble, say, settings_or_misuse
+from civitai_pipeline.cli.common import EXIT_CANCELED, Misuse, Trouble, examples, mention, say, settings_or_misuse
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.paths import Lake
 
@@ -28,7 +28,14 @@ DESCRIBE name;   the columns of a view
 A query may go over several lines and ends with a semicolon."""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        'sql "SELECT category, count(*) FROM prompt_categories GROUP BY category"',
+        'sql "FROM images_unique ORDER BY engagement DESC LIMIT 20" --format csv',
+        'sql "DESCRIBE prompts"',
+        "sql",
+    )
+)
 @click.argument("query", required=False)
 @click.option(
     "--format",
@@ -42,12 +49,7 @@ def sql(query: str | None, form: str) -> None:
     """Query the lake's database; nothing can be changed.
 
     Without QUERY, asks for queries, or reads them from standard input where that is no terminal.
-
-    \b
-    civitai-pipeline sql "SELECT category, count(*) FROM prompt_categories GROUP BY category"
-    civitai-pipeline sql "FROM images_unique ORDER BY engagement DESC LIMIT 20" --format csv > best.csv
-    civitai-pipeline sql "DESCRIBE prompts"
-    """  # noqa: D301 - the backslash is how click is told to keep the lines
+    """
     settings = settings_or_misuse()
     from civitai_pipeline.lake.reading import QueryError, reading  # noqa: PLC0415 - loads DuckDB
 
@@ -77,7 +79,7 @@ def _converse(reader: Reader, form: str) -> None:
     with suppress(ImportError):
         # Gives the prompt its line editing and history; some builds of Python lack it.
         import readline  # noqa: F401, PLC0415
-    say("Queries end with a semicolon. .tables lists the views, .help says more, .quit ends.")
+    mention("Queries end with a semicolon. .tables lists the views, .help says more, .quit ends.")
     pending = ""
     while True:
         try:
@@ -132,6 +134,6 @@ def _show(answer: Answer, form: str) -> None:
         table, left_out = table_of(answer.columns, rows, console.width)
         console.print(table)
         if left_out:
-            say(f"No room for {len(left_out)} more columns: {', '.join(left_out)}")
+            mention(f"No room for {len(left_out)} more columns: {', '.join(left_out)}")
         if next(answer.rows, None) is not None:
-            say(f"The first {MOST_ROWS} rows; add LIMIT, or --format csv for all of them.")
+            mention(f"The first {MOST_ROWS} rows; add LIMIT, or --format csv for all of them.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 import webbrowser
@@ -13,8 +14,9 @@ from rich.console import Console
 from civitai_pipeline.cli.common import (
     EXIT_CANCELED,
     Trouble,
-    errors,
-    say,
+    examples,
+    mention,
+    notices,
     settings_or_misuse,
 )
 from civitai_pipeline.instance import InstanceError
@@ -22,7 +24,7 @@ from civitai_pipeline.lake.files import LakeError, is_local
 from civitai_pipeline.lake.paths import Lake
 
 
-@click.command()
+@click.command(epilog=examples("dev", "dev --sandbox --port 3001"))
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI.")
 @click.option("--sandbox", is_flag=True, help="Run on the embedded stand-in for the API instead of the real one.")
 def dev(*, port: int, sandbox: bool) -> None:
@@ -30,12 +32,12 @@ def dev(*, port: int, sandbox: bool) -> None:
     from civitai_pipeline.dev import DevError, run_dev  # noqa: PLC0415 - needed by this command alone
 
     try:
-        sys.exit(run_dev(settings_or_misuse(), port, errors, sandbox=sandbox))
+        sys.exit(run_dev(settings_or_misuse(), port, notices, sandbox=sandbox))
     except (DevError, InstanceError) as error:
         raise Trouble(str(error)) from None
 
 
-@click.command()
+@click.command(epilog=examples("sandbox", "sandbox --port 0 --images 500 --grow 60"))
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8600, show_default=True, help="Port; 0 takes a free one."
 )
@@ -52,12 +54,20 @@ def sandbox(*, port: int, items: Path | None, images: int, seed: int, faults: Pa
     from civitai_pipeline.sandbox.command import serve  # noqa: PLC0415 - needed by this command alone
 
     try:
-        serve(port=port, items_path=items, seed=seed, images=images, faults_path=faults, grow_every_s=grow)
+        serve(
+            port=port,
+            items_path=items,
+            seed=seed,
+            images=images,
+            faults_path=faults,
+            grow_every_s=grow,
+            out=io.StringIO() if notices.quiet else None,
+        )
     except SandboxError as error:
         raise Trouble(str(error)) from None
 
 
-@click.command()
+@click.command(epilog=examples("reports --open", "reports --port 0"))
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="Port; 0 takes a free one."
 )
@@ -66,11 +76,7 @@ def reports(*, port: int, opened: bool) -> None:
     """Serve the lake's reports on 127.0.0.1 until stopped.
 
     To have links to them in the Dagster UI, set CIVITAI_REPORT_URL to the address that is printed.
-
-    \b
-    civitai-pipeline reports --open          look at them now
-    civitai-pipeline reports --port 0        on whatever port is free
-    """  # noqa: D301 - the backslash is how click is told to keep the lines
+    """
     from civitai_pipeline.report_server import ReportServerError, serving  # noqa: PLC0415 - needed by this command alone
     from civitai_pipeline.signals import until_signalled, wait  # noqa: PLC0415 - needed by this command alone
 
@@ -81,7 +87,7 @@ def reports(*, port: int, opened: bool) -> None:
             raise Trouble(f"{folder} is no folder of this machine; open the reports where the lake is kept")
         with until_signalled() as stop, serving(Path(str(folder)), port) as url:
             click.echo(url)
-            say(f"Serving {folder}. Ctrl-C stops it.")
+            mention(f"Serving {folder}. Ctrl-C stops it.")
             if opened:
                 webbrowser.open(url)
             wait(stop)
@@ -89,7 +95,7 @@ def reports(*, port: int, opened: bool) -> None:
         raise Trouble(str(error)) from None
 
 
-@click.command()
+@click.command(epilog=examples("demo", "demo --home somewhere"))
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
@@ -103,7 +109,7 @@ def demo(home: Path) -> None:
     from civitai_pipeline.demo import DemoError, run_demo  # noqa: PLC0415 - Dagster takes seconds to load
 
     try:
-        run_demo(home, Console(), errors)
+        run_demo(home, Console(), notices)
     except DemoError as error:
         raise Trouble(str(error)) from None
     except KeyboardInterrupt:

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from civitai_pipeline.cli.common import Misuse, Trouble, say, settings_or_misuse
+from civitai_pipeline.cli.common import Misuse, Trouble, examples, mention, settings_or_misuse
 from civitai_pipeline.console import rows_table
 
 
-@click.command()
+@click.command(epilog=examples("taxonomy", "taxonomy --copy words.toml", "taxonomy --check words.toml"))
 @click.option(
     "--check", "checked", type=click.Path(dir_okay=False, path_type=Path), help="Check this file instead of showing."
 )
@@ -34,7 +34,7 @@ def taxonomy(checked: Path | None, copied: Path | None) -> None:
             raise Misuse(f"{copied} exists already; name a new file") from None
         except OSError as error:
             raise Trouble(f"{copied} cannot be written: {error.strerror}") from None
-        say(f"Written to {copied}. Change it, raise its version, then set CIVITAI_TAXONOMY={copied}")
+        mention(f"Written to {copied}. Change it, raise its version, then set CIVITAI_TAXONOMY={copied}")
         return
     named = settings_or_misuse().taxonomy
     path = checked or (Path(named).expanduser() if named else DEFAULT_TAXONOMY)
@@ -53,4 +53,4 @@ def taxonomy(checked: Path | None, copied: Path | None) -> None:
     Console().print(
         rows_table(rows, {"category": "category", "terms": "terms", "phrases": "spellings", "version": "taxonomy"})
     )
-    say(f"{path} is sound.")
+    mention(f"{path} is sound.")

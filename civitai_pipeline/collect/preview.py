@@ -19,6 +19,8 @@ from civitai_pipeline.derive.prompt_tables import load_held
 from civitai_pipeline.lake.pages import IMPORT_SORT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from civitai_pipeline.civitai.client import CivitaiClient
@@ -29,7 +31,13 @@ RECENT_PAGES = 20
 
 
 def preview_collection(
-    client: CivitaiClient, lake: Lake, version: int, *, max_items: int | None = None, page_size: int = DEFAULT_PAGE_SIZE
+    client: CivitaiClient,
+    lake: Lake,
+    version: int,
+    *,
+    max_items: int | None = None,
+    page_size: int = DEFAULT_PAGE_SIZE,
+    on_unnamed: Callable[[ApiFailure], None] = lambda _: None,
 ) -> dict[str, Any]:
     """The plan for a version, as the contract's JSON.
 
@@ -42,6 +50,7 @@ def preview_collection(
         version: The model version.
         max_items: The limit that the run would be given.
         page_size: Items that the run would ask for at a time.
+        on_unnamed: Told why the version's names could not be asked for; the plan then has none.
 
     Raises:
         ApiFailure: ``NOT_FOUND`` if there is no such version.
@@ -53,6 +62,7 @@ def preview_collection(
     except ApiFailure as failure:
         if failure.kind is FailureKind.NOT_FOUND:
             raise
+        on_unnamed(failure)
     held = load_held(lake, version)
     landed = held.landed_pages.sort_by("sequence")
     # What was imported took no time and says nothing of where a walk stands.

@@ -22,6 +22,9 @@ class Progress(Protocol):
     def on_page(self, summary: Summary) -> None:
         """A page has landed."""
 
+    def on_fold(self, version: int, folded: int, pages: int) -> None:
+        """Of the landed pages that a version's tables do not cover yet, some are in them now."""
+
     def on_lookup(self, summary: LookupSummary) -> None:
         """A resource has been asked about."""
 
@@ -30,6 +33,9 @@ class NoProgress:
     """A listener that does nothing."""
 
     def on_page(self, summary: Summary) -> None:
+        """Does nothing."""
+
+    def on_fold(self, version: int, folded: int, pages: int) -> None:
         """Does nothing."""
 
     def on_lookup(self, summary: LookupSummary) -> None:

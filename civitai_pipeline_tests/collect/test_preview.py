@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def preview(stage: Stage, interval: float = 0.0, version: int = VERSION, **options: int) -> dict[str, Any]:
+def preview(
+    stage: Stage,
+    interval: float = 0.0,
+    version: int = VERSION,
+    **options: Any,  # noqa: ANN401 - preview_collection has them
+) -> dict[str, Any]:
     client = CivitaiClient(stage.server.url, min_request_interval=interval, timeout=2, retry_budget=0)
     return preview_collection(client, stage.lake, version, **options)
 

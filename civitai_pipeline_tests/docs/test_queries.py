@@ -47,9 +47,11 @@ def test_there_are_enough_questions_and_each_has_a_query() -> None:
     assert 15 <= len(QUERIES) <= 25
 
 
-@pytest.mark.parametrize(("question", "query"), QUERIES, ids=[question for question, _ in QUERIES])
-def test_every_question_has_an_answer(lake: Lake, question: str, query: str) -> None:
+def test_every_question_has_an_answer(lake: Lake) -> None:
+    unanswered = []
     with reading(lake) as reader:
-        (answer,) = reader.answers(query)
-        assert len(set(answer.columns)) == len(answer.columns), question
-        assert list(answer.rows), question
+        for question, query in QUERIES:
+            (answer,) = reader.answers(query)
+            assert len(set(answer.columns)) == len(answer.columns), question
+            unanswered += [question] if not list(answer.rows) else []
+    assert unanswered == []

@@ -10,7 +10,7 @@ from civitai_pipeline.defs.assets.common import TABLES, columns_in, table_asset,
 from civitai_pipeline.defs.assets.lookups import resource_lookups
 from civitai_pipeline.defs.metadata import rows_as_table
 from civitai_pipeline.defs.partitions import model_version, version_of
-from civitai_pipeline.defs.resources import LakeStore, taxonomy_in_use
+from civitai_pipeline.defs.resources import LakeStore, Progress, taxonomy_in_use
 from civitai_pipeline.derive.category_changes import CODE_VERSION as CHANGES_CODE_VERSION
 from civitai_pipeline.derive.category_changes import build_category_changes, latest_change
 from civitai_pipeline.derive.near_duplicate_groups import CODE_VERSION as GROUPS_CODE_VERSION
@@ -45,15 +45,19 @@ class PromptsConfig(dg.Config):
     outs={table.name: table_out(table, group=TABLES, code_version=PROMPTS_CODE_VERSION) for table in STEP_TABLES},
 )
 def prompt_tables(
-    context: dg.AssetExecutionContext, config: PromptsConfig, store: LakeStore
+    context: dg.AssetExecutionContext,
+    config: PromptsConfig,
+    store: LakeStore,
+    progress: dg.ResourceParam[Progress],
 ) -> tuple[TableFile, TableFile, TableFile]:
     """Folds the landed pages that the tables do not cover yet into them."""
-    built = build_prompt_tables(
-        store.lake(),
-        version_of(context.partition_key),
-        rebuild=config.rebuild,
-        on_slab=lambda folded, pages: context.log.info("%d of %d pages folded", folded, pages),
-    )
+    version = version_of(context.partition_key)
+
+    def on_slab(folded: int, pages: int) -> None:
+        context.log.info("%d of %d pages folded", folded, pages)
+        progress.on_fold(version, folded, pages)
+
+    built = build_prompt_tables(store.lake(), version, rebuild=config.rebuild, on_slab=on_slab)
     manner = "from nothing" if built.started_anew else "onto the earlier tables"
     prompts, rejected, pages = (built.files[table.name] for table in STEP_TABLES)
     context.log.info("%d pages folded %s: %d prompts", built.pages_added, manner, len(prompts))

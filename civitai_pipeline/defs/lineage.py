@@ -1,4 +1,6 @@
-"""Column lineage: from which columns of which tables a table's columns are made, for the UI to draw.
+"""Column lineage: from which columns of which tables a table's columns are made.
+
+The open-source UI does not draw it, so the descriptions of columns say it as well.
 
 Only what can be said of a column without reservation stands here; a column whose making takes a paragraph is left
 out, and the data dictionary has the paragraph.
@@ -98,10 +100,15 @@ _LINEAGE: Mapping[str, _Columns] = {
 }
 
 
+def sources_of(table: Table) -> _Columns:
+    """The columns that each of a table's columns is made from, as ``table.column``; those not spoken of are missing."""
+    return _LINEAGE.get(table.name, {})
+
+
 def column_lineage(table: Table) -> dg.TableColumnLineage | None:
     """From which columns those of a table are made; None for a table of which nothing is said."""
-    columns = _LINEAGE.get(table.name)
-    if columns is None:
+    columns = sources_of(table)
+    if not columns:
         return None
     return dg.TableColumnLineage({name: [_dep(source) for source in sources] for name, sources in columns.items()})
 

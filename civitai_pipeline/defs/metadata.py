@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from civitai_pipeline.lake.schemas import Table
+from civitai_pipeline.defs.lineage import sources_of
+from civitai_pipeline.lake.schemas import Column, Table
 
 MAX_PREVIEW_ROWS = 5
 # A prompt may be a hundred thousand characters; a preview in the event log must not be.
@@ -14,18 +15,23 @@ MAX_PREVIEW_CHARS = 120
 
 
 def column_schema(table: Table) -> dg.TableSchema:
-    """A table's declared columns as Dagster shows them."""
+    """A table's declared columns as Dagster shows them, each with the columns it is made from where that is said."""
+    made_from = sources_of(table)
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 name=column.name,
                 type=column.sql_type,
-                description=column.description,
+                description=_described(column, made_from.get(column.name, ())),
                 constraints=dg.TableColumnConstraints(nullable=not column.required),
             )
             for column in table.columns
         ]
     )
+
+
+def _described(column: Column, sources: Sequence[str]) -> str:
+    return f"{column.description} (made from {', '.join(sources)})" if sources else column.description
 
 
 def definition_metadata(table: Table) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _svg(width: int, height: int, bars: str, texts: Sequence[str]) -> str:
 
 def outcomes_svg(summary: Mapping[str, Any]) -> str:
     """What became of the items that a run fetched, from its summary."""
-    return rows_svg([(said, summary[outcome]) for outcome, said in words.OUTCOMES.items()])
+    return rows_svg([(outcome.replace("_", " "), summary[outcome]) for outcome in words.OUTCOMES])
 
 
 def months_svg(prompts: pa.Table) -> str:
@@ -117,7 +117,7 @@ def resource_counts(prompts: pa.Table, prompt_resources: pa.Table, resource_type
     """The resources of a type by the images that name them, most first.
 
     A resource is told by its version id, else by the id that its name has elsewhere if that is a single one, else
-    by its name in lower case, else by its hash.
+    by its name in lower case, else by its hash. Where several go by one name, the version id stands before it.
     """
     return _rows_of(
         _RESOURCES,
@@ -154,13 +154,18 @@ WITH standing AS (
     FROM prompt_resources SEMI JOIN (FROM prompts WHERE prompt_withdrawn_at IS NULL) USING (image_id)
     WHERE resource_type = $1
 ), known AS (
-    SELECT folded, any_value(id) AS id FROM standing GROUP BY folded HAVING count(DISTINCT id) = 1
+    SELECT folded, any_value(id) AS known_id FROM standing GROUP BY folded HAVING count(DISTINCT id) = 1
 ), keyed AS (
-    SELECT image_id, name, coalesce('version ' || coalesce(standing.id, known.id), folded, hash) AS key
+    SELECT image_id, name, coalesce(id, known_id) AS found,
+           coalesce('version ' || coalesce(id, known_id), folded, hash) AS key
     FROM standing LEFT JOIN known USING (folded)
+), counted AS (
+    SELECT key, any_value(found) AS id, coalesce(mode(name), key) AS label, count(DISTINCT image_id) AS images
+    FROM keyed WHERE key IS NOT NULL GROUP BY key
 )
-SELECT coalesce(mode(name), key), count(DISTINCT image_id) AS images
-FROM keyed WHERE key IS NOT NULL GROUP BY key ORDER BY images DESC, key
+-- Many go by a name such as "v1.0".
+SELECT CASE WHEN count(*) OVER (PARTITION BY label) > 1 THEN coalesce(id || ' ', '') || label ELSE label END, images
+FROM counted ORDER BY images DESC, key
 """
 _CATEGORIES = """
 SELECT category, count(*) AS images, count(*) FILTER (is_primary), avg(confidence)

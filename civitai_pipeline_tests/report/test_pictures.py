@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +82,21 @@ def test_any_columns_are_well_formed_and_shown_in_place(name: str, values: list[
 def test_outcomes_are_those_of_the_summary() -> None:
     summary = make_summary(300)
     assert texts(pictures.outcomes_svg(summary))[0] == f"new {summary['new']}"
+
+
+def test_resources_of_one_name_are_told_apart_by_their_ids() -> None:
+    tables = make_tables(2)
+    rows = [
+        {"image_id": image, "position": 0, "resource_type": "lora", "resource_name": "v1.0", "resource_version_id": id_}
+        for image, id_ in ((1000, 7), (1001, 7), (1001, 8))
+    ]
+    resources = pa.Table.from_pylist(rows, tables.prompt_resources.schema)
+    prompts = tables.prompts.set_column(
+        tables.prompts.schema.get_field_index("prompt_withdrawn_at"),
+        "prompt_withdrawn_at",
+        pa.nulls(2, pa.timestamp("us", "UTC")),
+    )
+    assert pictures.resource_counts(prompts, resources, "lora") == [("7 v1.0", 2), ("8 v1.0", 1)]
 
 
 def test_months_count_every_dated_prompt_that_stands(tables: VersionTables) -> None:

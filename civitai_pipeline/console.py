@@ -5,20 +5,21 @@ Everything here goes to a console that is handed in; nothing is decided.
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from rich.console import Console
 
     from civitai_pipeline.collect.resolve import LookupSummary
     from civitai_pipeline.collect.summary import Summary
@@ -64,7 +65,8 @@ class ConsoleProgress:
         self._last = float("-inf")
         self._doing: str | None = None
         self._began, self._done_before = 0.0, 0
-        self._bar = _bar(console) if console.is_terminal and not console.quiet else None
+        self._terminal = _terminal(console) if console.is_terminal and not console.quiet else None
+        self._bar = _bar(self._terminal) if self._terminal is not None else None
 
     def on_page(self, summary: Summary) -> None:
         """Shows where the walk stands."""
@@ -73,7 +75,8 @@ class ConsoleProgress:
         pace = _pace(rate, 0 if total is None else total - done, "items")
         doing, page, items = f"version {summary.model_version_id}", summary.last_page_number, _count(done, total)
         if self._bar is not None:
-            self._draw(doing, done, total, f"page {page}, {items} items, {pace}")
+            pace = f", {pace}" if summary.elapsed_s > LEAST_PACE_S else ""
+            self._draw(doing, done, total, f"page {page}, {items} items{pace}")
             return
         line = (
             f"{doing}: walk {summary.walk}, page {page}, {items} items, {summary.prompts_after:,} prompts held, {pace}"
@@ -105,7 +108,7 @@ class ConsoleProgress:
         if self._bar is None:
             return
         if not self._bar.tasks:
-            self._bar.add_task("", said="")
+            self._bar.add_task(doing, completed=done, total=total, said=said)
             self._bar.start()
         self._bar.update(self._bar.tasks[0].id, description=doing, completed=done, total=total, said=said)
 
@@ -118,6 +121,16 @@ class ConsoleProgress:
         """Removes the bar."""
         if self._bar is not None:
             self._bar.stop()
+        if self._terminal is not None and self._terminal is not self._console:
+            self._terminal.file.close()
+
+
+def _terminal(console: Console) -> Console:
+    """The console's terminal by a way of its own: Dagster sends what a step writes on standard error to a file."""
+    try:
+        return Console(file=os.fdopen(os.dup(console.file.fileno()), "w", encoding="utf-8"))
+    except io.UnsupportedOperation:
+        return console
 
 
 def _bar(console: Console) -> Progress:
@@ -128,6 +141,8 @@ def _bar(console: Console) -> Progress:
         TextColumn("{task.fields[said]}", markup=False),
         console=console,
         transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
     )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import re
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.cells import cell_len
@@ -15,6 +18,9 @@ from civitai_pipeline.collect.resolve import LookupSummary
 from civitai_pipeline.collect.summary import Summary
 from civitai_pipeline.console import ConsoleProgress, rows_table
 from civitai_pipeline.prompts.items import Outcome
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 THEN = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 
@@ -85,6 +91,20 @@ def test_a_terminal_gets_a_bar_of_one_line_that_goes_away() -> None:
     assert max(cell_len(line) for line in lines) <= 100
     # The cursor goes up one line and clears it.
     assert shown(console).endswith("\x1b[1A\x1b[2K")
+
+
+def test_the_bar_reaches_the_terminal_while_standard_error_goes_to_a_file(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as error, (tmp_path / "step.err").open("w") as step:
+        progress = ConsoleProgress(Console(file=error, width=80, _environ={"TERM": "xterm"}))
+        # As Dagster does while a step goes on.
+        os.dup2(step.fileno(), error.fileno())
+        progress.on_page(a_summary(300, 3.0, 1500))
+        drawn = os.read(leader, 4096).decode()
+        progress.close()
+    os.close(leader)
+    assert "300 of 1,500 items" in drawn
+    assert (tmp_path / "step.err").read_text() == ""
 
 
 def test_the_pace_of_counting_is_told_once_there_is_something_to_go_by(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ from civitai_pipeline.report.names import (
 from civitai_pipeline.report.overview import Capture, VersionOverview, version_overview
 from civitai_pipeline.report.pages import collection_page, explorer_page, plotly_javascript, version_page
 from civitai_pipeline.report.svg import bar_svg
-from civitai_pipeline.report.tables import COLUMNS, VersionTables
+from civitai_pipeline.report.tables import ANALYSES, COLUMNS, VersionTables
 
 __all__ = [
+    "ANALYSES",
     "COLUMNS",
     "INDEX_FILE",
     "PLOTLY_FILE",

@@ -32,6 +32,9 @@ FONT_STACK = (
 _LIGHT = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a300", "#8c8c8c")
 _DARK = ("#58a6e0", "#f0b429", "#2fbf92", "#dd93bb", "#8accf0", "#f0803c", "#e3d44a", "#9a9a9a")
 
+# Where an axis of ratios may have its marks: near 1 closely, further out in steps that double or so.
+_RATIOS = (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
+
 _ROW = 25
 _FRAME = 62
 
@@ -64,6 +67,7 @@ def _template(colours: Sequence[str], ink: str, grid: str, paper: str) -> dict[s
                 "align": "left",
             },
             "legend": {"font": {"size": 12}},
+            "shapedefaults": {"line": {"color": ink}},
         },
         # A bar's text inside is drawn in the paper's colour against the bar; outside in ink.
         "data": {"pie": [{"marker": {"line": {"color": paper, "width": 1}}}]},
@@ -96,6 +100,7 @@ def _label_axis(labels: Sequence[str]) -> dict[str, Any]:
         "ticktext": [plotly_literal(shortened(label)) for label in labels],
         "range": [len(labels) - 0.4, -0.6],
         "showgrid": False,
+        "zeroline": False,
         # Invisible ticks keep the labels off the bars.
         "ticks": "outside",
         "ticklen": 5,
@@ -259,6 +264,79 @@ def timeline(days: Sequence[str], counts: Sequence[int], *, step: str, unit: str
         xaxis={"type": "date", "showgrid": False, "nticks": 7, "title": {"text": f"{step} beginning"}},
         yaxis={"title": {"text": unit}, "rangemode": "tozero", "nticks": 5},
         bargap=0.1,
+    )
+
+
+def intervals(rows: Sequence[tuple[str, tuple[float, float, float], str]], *, axis: str) -> go.Figure:
+    """A point with its interval for each row, on a scale of ratios around 1.
+
+    Args:
+        rows: Label; low end, point, high end, all above 0; hover text.
+        axis: The name of the ratio.
+    """
+    points = [row[1] for row in rows]
+    trace = go.Scatter(
+        x=[point for _, point, _ in points],
+        y=list(range(len(rows))),
+        mode="markers",
+        marker={"size": 9},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - point for _, point, high in points],
+            "arrayminus": [point - low for low, point, _ in points],
+            "thickness": 1.5,
+            "width": 4,
+        },
+        hovertext=[_hover([label, text]) for label, _, text in rows],
+        hoverinfo="text",
+    )
+    ends = [1.0, *(low for low, _, _ in points), *(high for _, _, high in points)]
+    low, high = math.log10(min(ends)), math.log10(max(ends))
+    margin = max((high - low) * 0.06, 0.01)
+    ticks = [tick for tick in _RATIOS if low - margin <= math.log10(tick) <= high + margin]
+    return _figure(
+        [trace],
+        _FRAME + (_ROW + 3) * len(rows),
+        yaxis=_label_axis([row[0] for row in rows]),
+        xaxis={
+            "type": "log",
+            "title": {"text": axis},
+            "range": [low - margin, high + margin],
+            "tickmode": "array",
+            "tickvals": ticks,
+            "ticktext": [words.number(tick) for tick in ticks],
+        },
+        shapes=[
+            {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1.5}}
+        ],
+    )
+
+
+def lines(
+    days: Sequence[str], courses: Sequence[tuple[str, Sequence[float | None]]], *, step: str, axis: str
+) -> go.Figure:
+    """A line over dates for each course; a gap where a value is missing. Its legend is the page's to write."""
+    traces = [
+        go.Scatter(
+            x=list(days),
+            y=list(values),
+            name=plotly_literal(shortened(name)),
+            mode="lines+markers",
+            marker={"size": 5},
+            hovertext=[
+                _hover([name, f"{step} of {day}: {words.number(value, 1)} %"])
+                for day, value in zip(days, values, strict=True)
+            ],
+            hoverinfo="text",
+        )
+        for name, values in courses
+    ]
+    return _figure(
+        traces,
+        300,
+        xaxis={"type": "date", "showgrid": False, "nticks": 7, "title": {"text": f"{step} beginning"}},
+        yaxis={"title": {"text": axis}, "rangemode": "tozero", "nticks": 5},
     )
 
 

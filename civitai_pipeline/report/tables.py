@@ -5,10 +5,12 @@ Only the container belongs here; what is computed from it lives in ``workbench``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
 
@@ -46,6 +48,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "rejected_images": ("image_id", "outcome", "reason"),
     "prompt_resources": (
         "image_id",
+        "position",
         "resource_type",
         "resource_name",
         "resource_version_id",
@@ -63,6 +66,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
+# The analyses that sections read, where they are known.
+ANALYSES = (
+    "prompt_structure",
+    "setting_recipes",
+    "resource_usage",
+    "resource_pairs",
+    "term_lift",
+    "weekly_trends",
+)
+
+
 @dataclass(frozen=True)
 class VersionTables:
     """The tables of one model version. Any of them may have no rows.
@@ -76,6 +90,7 @@ class VersionTables:
         collection_state: One row for each listing of the version; missing keys read as unknown.
         summary: The last run's summary, or None where no run is known.
         category_changes: The ``category_changes`` table, or None where it is not known.
+        analyses: The tables that :data:`ANALYSES` names, by name; sections without theirs leave its part out.
         site: Scheme and host of the site that the images are on, without a slash at the end.
     """
 
@@ -87,6 +102,7 @@ class VersionTables:
     collection_state: list[dict[str, Any]]
     summary: dict[str, Any] | None = None
     category_changes: pa.Table | None = None
+    analyses: Mapping[str, pa.Table] = field(default_factory=dict)
     site: str = "https://civitai.com"
 
     @property

@@ -8,8 +8,10 @@ Relations that :class:`Workbench` offers:
 * ``tags``, ``negative_tags``: one row per image and distinct comma-separated part of its prompt, once
   :meth:`Workbench.read_tags` has been called
 * ``resources``: one row per image and distinct resource, with ``key``, ``label`` and ``weight``
+* ``resource_labels``: the label of each ``type`` and ``key``
 * ``categories``: the categories of standing prompts
 * ``rejected``: all rejected images
+* each table of ``VersionTables.analyses``, under its name
 
 Questions put to these relations belong in ``sections``.
 """
@@ -17,8 +19,13 @@ Questions put to these relations belong in ``sections``.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
 
 import duckdb
+
+from civitai_pipeline.derive.analyses.resources import USED_RESOURCES
+from civitai_pipeline.report import words
+from civitai_pipeline.report.names import explorer_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,39 +83,25 @@ CREATE TABLE negative_tags AS
 SELECT image_id, unnest(tags_of(negative_prompt)) AS tag FROM prompts WHERE negative_prompt IS NOT NULL;
 """
 
-# A resource is the same when its version id is the same. Where one image names it by id and another only by
-# file name, the name leads to the id if it leads to one id only.
+# Resources are told apart as in the analyses, in a schema of their own: the relation they are read from is called
+# ``resources`` there. A name that several bear ("v1.0", where the site names the version only) gets its key besides.
 _RESOURCES = """
-CREATE TABLE resources AS
-WITH standing AS (
-    SELECT r.image_id, r.resource_type AS type, r.resource_name AS name, r.resource_version_id AS version_id,
-           r.resource_hash AS hash, r.weight
-    FROM resources_in r SEMI JOIN prompts USING (image_id)
-),
-known AS (
-    SELECT type, lower(name) AS lower_name, min(version_id) AS version_id
-    FROM standing WHERE name IS NOT NULL AND version_id IS NOT NULL
-    GROUP BY ALL HAVING count(DISTINCT version_id) = 1
-),
-keyed AS (
-    SELECT s.image_id, s.type, s.name, s.weight,
-           CASE
-               WHEN coalesce(s.version_id, k.version_id) IS NOT NULL
-                   THEN 'version ' || coalesce(s.version_id, k.version_id)
-               WHEN s.name IS NOT NULL THEN 'name ' || lower(s.name)
-               ELSE coalesce('hash ' || s.hash, 'unnamed')
-           END AS key
-    FROM standing s
-    LEFT JOIN known k ON s.type = k.type AND lower(s.name) = k.lower_name
-),
-labels AS (
-    SELECT type, key, name FROM keyed WHERE name IS NOT NULL GROUP BY type, key, name
-    QUALIFY row_number() OVER (PARTITION BY type, key ORDER BY count(*) DESC, name) = 1
+CREATE SCHEMA told_apart;
+CREATE VIEW told_apart.resources AS SELECT r.* FROM resources_in r SEMI JOIN main.prompts USING (image_id);
+USE told_apart;
+USED_RESOURCES
+USE main;
+CREATE TABLE resource_labels AS
+WITH named AS (
+    SELECT type, key, coalesce(any_value(label), getvariable('own_names')[key], key) AS name
+    FROM told_apart.used_resources LEFT JOIN told_apart.resource_names USING (type, key) GROUP BY type, key
 )
-SELECT k.image_id, k.type, k.key, coalesce(any_value(l.name), k.key) AS label, max(k.weight) AS weight
-FROM keyed k LEFT JOIN labels l USING (type, key)
-GROUP BY k.image_id, k.type, k.key;
-"""
+SELECT type, key, CASE WHEN count(*) OVER (PARTITION BY type, name) > 1 THEN name || ' (' || key || ')' ELSE name END
+    AS label
+FROM named;
+CREATE TABLE resources AS
+SELECT image_id, type, key, label, weight FROM told_apart.used_resources JOIN resource_labels USING (type, key);
+""".replace("USED_RESOURCES", USED_RESOURCES)
 
 
 class Workbench:
@@ -134,8 +127,13 @@ class Workbench:
         self._connection.register("rejected_in", tables.rejected_images)
         self._connection.register("resources_in", tables.prompt_resources)
         self._connection.register("categories_in", tables.prompt_categories)
-        for script in (_PROMPTS, _RESOURCES):
-            self._connection.execute(script)
+        for name, table in tables.analyses.items():
+            self._connection.register(name, table)
+        version_id = tables.info["model_version_id"]
+        own_name = words.version_title(tables.info, version_id)
+        self._connection.execute("SET VARIABLE own_names = MAP([$1], [$2])", [f"version {version_id}", own_name])
+        self._connection.execute(_PROMPTS)
+        self._connection.execute(_RESOURCES.format(version=int(version_id)))
         self._tags_read = False
         self.tables = tables
         self.standing = self.count("SELECT count(*) FROM prompts")
@@ -145,6 +143,15 @@ class Workbench:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    def has(self, analysis: str) -> bool:
+        """Whether an analysis is known."""
+        return analysis in self.tables.analyses
+
+    def explored(self, text: str, **asked: str) -> tuple[str, str]:
+        """The address of the explorer with something asked for, and the text that leads there."""
+        query = urlencode(asked)
+        return f"{explorer_file_name(self.tables.info['model_version_id'])}#{query}", text
 
     def image_page(self, image_id: int) -> tuple[str, str]:
         """The address of an image's page on the site, and the text that leads there."""

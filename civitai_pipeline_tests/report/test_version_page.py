@@ -14,15 +14,12 @@ import pytest
 
 from civitai_pipeline.lake.schemas import (
     CATEGORY_CHANGES,
-    PROMPT_CATEGORIES,
-    PROMPT_RESOURCES,
-    PROMPTS,
-    REJECTED_IMAGES,
 )
 from civitai_pipeline.report import VersionTables, plotly_javascript, version_page
 from civitai_pipeline.report.words import STOP_REASONS
-from civitai_pipeline_tests.report.examples import INFO, VERSION, make_summary, make_tables
+from civitai_pipeline_tests.report.examples import VERSION, make_summary, make_tables
 from civitai_pipeline_tests.report.reading import Page
+from civitai_pipeline_tests.report.rows import category, prompt, resource, tables
 
 
 @pytest.fixture(scope="module")
@@ -33,75 +30,6 @@ def example() -> VersionTables:
 @pytest.fixture(scope="module")
 def example_html(example: VersionTables) -> str:
     return version_page(example)
-
-
-def prompt(image_id: int, text: str, **values: object) -> dict[str, Any]:
-    moment = datetime(2026, 3, 2, tzinfo=UTC)
-    return {
-        "image_id": image_id,
-        "model_version_id": VERSION,
-        "username": "ana",
-        "created_at": moment,
-        "prompt": text,
-        "prompt_hash": text.lower(),
-        "prompt_length": len(text),
-        "tag_count": text.count(",") + 1,
-        "word_count": len(text.split()),
-        "generator": "unknown",
-        "first_seen_at": moment,
-        "last_seen_at": moment,
-        "first_page": "1/1",
-        "last_page": "1/1",
-        "fingerprint": 0,
-        "prompt_signature": bytes(64),
-        "resources": "[]",
-        **values,
-    }
-
-
-def resource(image_id: int, name: str | None, version_id: int | None, weight: float | None) -> dict[str, Any]:
-    return {
-        "image_id": image_id,
-        "model_version_id": VERSION,
-        "position": 0,
-        "resource_type": "lora",
-        "resource_name": name,
-        "resource_version_id": version_id,
-        "weight": weight,
-        "source": "resources",
-        "sources": ["resources"],
-        "raw": "{}",
-    }
-
-
-def category(image_id: int, name: str, confidence: float, *, primary: bool) -> dict[str, Any]:
-    return {
-        "image_id": image_id,
-        "model_version_id": VERSION,
-        "category": name,
-        "confidence": confidence,
-        "is_primary": primary,
-        "matched_keywords": [f"{name} word"],
-        "taxonomy_version": "1",
-    }
-
-
-def tables(
-    prompts: list[dict[str, Any]],
-    resources: list[dict[str, Any]] | None = None,
-    categories: list[dict[str, Any]] | None = None,
-    collection_state: list[dict[str, Any]] | None = None,
-    summary: dict[str, Any] | None = None,
-) -> VersionTables:
-    return VersionTables(
-        info=INFO,
-        prompts=pa.Table.from_pylist(prompts, PROMPTS.arrow_schema),
-        rejected_images=pa.Table.from_pylist([], REJECTED_IMAGES.arrow_schema),
-        prompt_resources=pa.Table.from_pylist(resources or [], PROMPT_RESOURCES.arrow_schema),
-        prompt_categories=pa.Table.from_pylist(categories or [], PROMPT_CATEGORIES.arrow_schema),
-        collection_state=collection_state or [],
-        summary=summary,
-    )
 
 
 FIVE = [
@@ -355,7 +283,9 @@ def test_the_page_refers_to_nothing_but_its_neighbours(example_html: str) -> Non
     }
     images = {reference for reference in references if re.fullmatch(r"https://civitai\.com/images/\d+", reference)}
     assert images
-    assert references - images == {"index.html", f"{VERSION}-explorer.html"}
+    explored = {reference for reference in references if reference.startswith(f"{VERSION}-explorer.html#")}
+    assert explored
+    assert references - images - explored == {"index.html", f"{VERSION}-explorer.html"}
     own = re.sub(r"<td class=\"prompt\".*?</td>", "", example_html, flags=re.DOTALL)
     assert own.count("://") == len(images)
     assert "url(" not in example_html

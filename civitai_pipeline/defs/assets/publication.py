@@ -48,7 +48,7 @@ REPORT_TABLES = (
     group_name=PUBLICATION,
     owners=OWNERS,
     kinds={"plotly", "html"},
-    code_version="2",
+    code_version="3",
     ins={name: columns_in(columns) for name, columns in COLUMNS.items()},
     description=(
         "One HTML page about a model version's prompts, beside the shared Plotly file, and an explorer to search them "
@@ -66,6 +66,12 @@ def version_report(
     prompt_categories: pa.Table,
     landed_pages: pa.Table,
     category_changes: pa.Table,
+    prompt_structure: pa.Table,
+    setting_recipes: pa.Table,
+    resource_usage: pa.Table,
+    resource_pairs: pa.Table,
+    term_lift: pa.Table,
+    weekly_trends: pa.Table,
 ) -> dg.MaterializeResult[None]:
     """Writes the version's explorer and its page."""
     version = version_of(context.partition_key)
@@ -79,6 +85,14 @@ def version_report(
         summary=latest_summary(context.instance, image_pages.key, context.partition_key),
         site=civitai.site(),
         category_changes=category_changes,
+        analyses={
+            "prompt_structure": prompt_structure,
+            "setting_recipes": setting_recipes,
+            "resource_usage": resource_usage,
+            "resource_pairs": resource_pairs,
+            "term_lift": term_lift,
+            "weekly_trends": weekly_trends,
+        },
     )
     _publish_explorer(store.lake(), tables, version)
     shown = pictures.of_report(prompts, prompt_resources, prompt_categories)

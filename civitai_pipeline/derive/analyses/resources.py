@@ -27,12 +27,14 @@ PAIR_LEAST_IMAGES, PAIR_LEAST_AUTHORS = 5, 3
 
 def prepare(basis: Basis) -> None:
     """Makes ``used_resources`` (a row per image and resource), ``resource_names`` and ``image_checkpoints``."""
-    basis.execute(_USED.format(version=basis.model_version_id or 0))
+    basis.execute(USED_RESOURCES.format(version=basis.model_version_id or 0))
 
 
+# Needs the relation ``resources`` and the number of the version; reports tell resources apart by it as well.
+#
 # The checkpoint of an image that names several (a refiner, one for an enlargement) is the version collected, if it is
 # among them, else the one named first.
-_USED = r"""
+USED_RESOURCES = r"""
 CREATE TABLE used_resources AS
 WITH named AS (
     SELECT image_id, position, weight, resource_name AS name, resource_version_id AS version_id,

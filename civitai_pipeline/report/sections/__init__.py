@@ -32,7 +32,6 @@ ABOUT: tuple[Callable[[Workbench], Section], ...] = (coverage, captures, last_ru
 # What the data says: where there is at least one prompt, which these sections rely on.
 FINDINGS: tuple[Callable[[Workbench], Section], ...] = (
     categories,
-    recategorized,
     lengths,
     tags,
     resources,
@@ -41,4 +40,5 @@ FINDINGS: tuple[Callable[[Workbench], Section], ...] = (
     engagement,
     timeline,
     duplicates,
+    recategorized,
 )

@@ -72,14 +72,20 @@ def _presence(bench: Workbench, counts: list[tuple[str, int, int]], classified: 
         Table(
             "Images by category",
             [
-                Column("category"),
+                Column("category", "link"),
                 Column("images", "count"),
                 Column("share", "share"),
                 Column("primary", "count"),
                 Column("commonest evidence", "long"),
             ],
             [
-                (category, present, present / classified, primary, evidence.get(category, ""))
+                (
+                    bench.explored(category, category=category),
+                    present,
+                    present / classified,
+                    primary,
+                    evidence.get(category, ""),
+                )
                 for category, present, primary in ranked
             ],
         ),
@@ -103,8 +109,11 @@ def _primary(bench: Workbench, counts: list[tuple[str, int, int]]) -> Chart:
         figures.donut(shares, unit="images"),
         Table(
             "Images by primary category",
-            [Column("category"), Column("images", "count"), Column("share", "share")],
-            [(category, primary, primary / total) for category, primary in shares],
+            [Column("category", "link"), Column("images", "count"), Column("share", "share")],
+            [
+                (bench.explored(category, category=f"mainly:{category}"), primary, primary / total)
+                for category, primary in shares
+            ],
         ),
         thin=total < words.THIN,
     )

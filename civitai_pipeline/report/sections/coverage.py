@@ -79,6 +79,8 @@ def coverage(bench: Workbench) -> Section:
         Paragraphs(_what_it_is(bench, held=held, withdrawn=withdrawn, unnamed=unnamed)),
         _version_facts(bench.tables.info),
     ]
+    if bench.standing:
+        blocks.append(_levels(bench))
     if bench.tables.collection_state:
         blocks.append(_listings(bench.tables.collection_state))
     return Section("data", "What this data is, and what it is not", blocks)
@@ -133,6 +135,27 @@ def _what_it_is(bench: Workbench, *, held: int, withdrawn: int, unnamed: int) ->
             f"{words.plural(unnamed, 'image names', 'images name')} no author; counts of authors leave them out."
         )
     return lines
+
+
+def _levels(bench: Workbench) -> Table:
+    rows = bench.rows(
+        """
+        SELECT browsing_level, count(*) AS images, count(*) / $1, count(DISTINCT author)
+        FROM prompts GROUP BY browsing_level ORDER BY browsing_level NULLS LAST
+        """,
+        bench.standing,
+    )
+    return Table(
+        "Of which browsing levels are the images?",
+        [
+            Column("level", "link"),
+            Column("images", "count"),
+            Column("share of prompts", "share"),
+            Column("authors", "count"),
+        ],
+        [(bench.explored(words.level_names(level), levels=str(level or 0)), *counts) for level, *counts in rows],
+        "As the site rates the images; a prompt may say more or less. A level leads to its prompts in the explorer.",
+    )
 
 
 def _version_facts(info: dict[str, Any]) -> Facts:

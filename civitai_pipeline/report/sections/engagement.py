@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.blocks import Block, Chart, Column, Section, Table
+from civitai_pipeline.report.sections.lift import lift
 from civitai_pipeline.report.sections.phrases import n_of, nothing
 from civitai_pipeline.report.text import excerpt
 
@@ -54,7 +55,7 @@ def engagement(bench: Workbench) -> Section:
         "shows popular images to more people.",
         known < words.THIN,
     )
-    blocks: list[Block] = [chart, *_by_category(bench), *_most_reacted(bench)]
+    blocks: list[Block] = [chart, *_by_category(bench), *lift(bench), *_most_reacted(bench)]
     return Section("engagement", "Engagement", blocks)
 
 

@@ -6,11 +6,30 @@ from typing import TYPE_CHECKING
 
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.binning import binned, quantile
-from civitai_pipeline.report.blocks import Chart, Column, Section, Table
+from civitai_pipeline.report.blocks import Block, Chart, Column, Section, Table
 from civitai_pipeline.report.sections.phrases import n_of
 
 if TYPE_CHECKING:
     from civitai_pipeline.report.workbench import Workbench
+
+# The marks of structure that say something to a reader; prompt_structure has more.
+_MARKS = {
+    "comma": "commas between tags",
+    "sentence": "a sentence",
+    "long_part": "a long part without a comma",
+    "weight": "a weight, as in (word:1.2)",
+    "round_brackets": "round brackets for emphasis",
+    "square_brackets": "square brackets",
+    "underscore": "words joined by an underscore",
+    "lora_tag": "a LoRA reference, as in <lora:name:0.8>",
+    "embedding": "an embedding reference",
+    "alternation": "alternatives between brackets",
+    "prompt_editing": "prompt editing, as in [from:to:when]",
+    "wildcard": "a wildcard left unfilled",
+    "break": "the word BREAK",
+    "line_break": "several lines",
+    "cjk": "Chinese, Japanese or Korean characters",
+}
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -41,4 +60,34 @@ def lengths(bench: Workbench) -> Section:
         ),
         thin=bench.standing < words.THIN,
     )
-    return Section("lengths", "Prompt length", [chart])
+    return Section("lengths", "Length and structure of prompts", [chart, *_structure(bench)])
+
+
+def _structure(bench: Workbench) -> list[Block]:
+    if not bench.has("prompt_structure"):
+        return []
+    found = {
+        (side, measure): (images, share, authors)
+        for side, measure, images, share, authors in bench.rows(
+            "SELECT side, measure, images, share, authors FROM prompt_structure"
+        )
+    }
+    rows = [
+        (what, *found["prompt", measure], found.get(("negative", measure), (0, None, 0))[1])
+        for measure, what in _MARKS.items()
+        if ("prompt", measure) in found
+    ]
+    return [
+        Table(
+            "How are the prompts written?",
+            [
+                Column("what the prompt holds", "long"),
+                Column("images", "count"),
+                Column("share", "share"),
+                Column("authors", "count"),
+                Column("share of negative prompts", "share"),
+            ],
+            sorted(rows, key=lambda row: -row[1]),
+            f"n = {words.plural(bench.standing, 'prompt')}. Each mark is explained in the data dictionary.",
+        )
+    ]

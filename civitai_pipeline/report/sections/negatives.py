@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.blocks import Chart, Section, Table
 from civitai_pipeline.report.sections.phrases import n_of, nothing
-from civitai_pipeline.report.sections.tags import HOW_TAGS_ARE_READ, TAG_COLUMNS
+from civitai_pipeline.report.sections.tags import HOW_TAGS_ARE_READ, TAG_COLUMNS, with_tag
 from civitai_pipeline.report.text import quoted
 
 if TYPE_CHECKING:
@@ -40,7 +40,11 @@ def negatives(bench: Workbench) -> Section:
         f"{n_of(known, bench)} come with a negative prompt; {words.plural(distinct, 'of these is', 'of these are')} "
         f"different from one another. {quoted(rows[0][0])} leads, in {words.share(rows[0][1], known)} of them.",
         figures.bars([(row[0], row[1]) for row in rows], unit="images", whole=known),
-        Table("Most used tags of negative prompts", TAG_COLUMNS, rows),
+        Table(
+            "Most used tags of negative prompts",
+            TAG_COLUMNS,
+            [(with_tag(bench, tag, **{"in": "negative"}), *counts) for tag, *counts in rows],
+        ),
         f"Shares are of the prompts with a negative prompt. {HOW_TAGS_ARE_READ}",
         known < words.THIN,
     )

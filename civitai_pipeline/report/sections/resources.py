@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.blocks import Block, Chart, Column, Section, Table
+from civitai_pipeline.report.sections.pairs import pairs, weights_by_checkpoint
 from civitai_pipeline.report.sections.phrases import nothing
 from civitai_pipeline.report.text import quoted
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from civitai_pipeline.report.workbench import Workbench
 
 _COLUMNS = (
-    Column("name"),
+    Column("name", "link"),
     Column("identified by"),
     Column("images", "count"),
     Column("share of prompts", "share"),
@@ -56,7 +57,10 @@ def resources(bench: Workbench) -> Section:
     blocks: list[Block] = [
         _use(bench, "lora", "LoRA", "Which LoRAs are used most?"),
         _weights(bench),
+        *weights_by_checkpoint(bench),
+        *pairs(bench, "lora", "Which LoRAs are used together?"),
         _use(bench, "checkpoint", "checkpoint", "Which checkpoints made the images?"),
+        *pairs(bench, "checkpoint", "Which LoRAs go with which checkpoint?"),
     ]
     others = bench.rows(
         """
@@ -98,7 +102,11 @@ def _use(bench: Workbench, resource_type: str, noun: str, question: str) -> Char
         + f"{quoted(rows[0][0])} leads with {words.plural(rows[0][2], 'image')} by "
         f"{words.plural(rows[0][4], 'author')}.",
         figures.bars([(row[0], row[2]) for row in rows], unit="images", whole=bench.standing),
-        Table(f"Most used {noun}s", _COLUMNS, [row[:5] for row in rows]),
+        Table(
+            f"Most used {noun}s",
+            _COLUMNS,
+            [(bench.explored(row[0], resource=row[0]), *row[1:5]) for row in rows],
+        ),
         "The rest names none: that is not to say that none was used." if images < bench.standing else "",
         images < words.THIN,
     )
@@ -114,7 +122,7 @@ def _weights(bench: Workbench) -> Chart:
     table = Table(
         "LoRA weights",
         (*_COLUMNS[:1], *_COLUMNS[2:3], *_COLUMNS[4:], *_WEIGHT_COLUMNS),
-        [(row[0], row[2], *row[4:]) for row in rows],
+        [(bench.explored(row[0], resource=row[0]), row[2], *row[4:]) for row in rows],
     )
     answer = f"n = {known:,} of {words.plural(total, 'LoRA use')} with a known weight ({words.share(known, total)}). "
     if not drawn:

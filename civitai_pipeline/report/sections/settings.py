@@ -50,7 +50,7 @@ def settings(bench: Workbench) -> Section:
         _named(
             bench, _SIZES, "size", "How large are the images?", "Width x height in pixels, of the image as uploaded."
         ),
-        _recipes(bench),
+        *_recipes(bench),
     ]
     return Section("settings", "Settings", blocks)
 
@@ -72,8 +72,21 @@ def _named(bench: Workbench, sql: str, noun: str, question: str, note: str) -> C
         figures.bars([(row[0], row[1]) for row in shown], unit="images", whole=known),
         Table(
             f"Images by {noun}",
-            [Column(noun), Column("images", "count"), Column("share of known", "share"), Column("authors", "count")],
-            [(name, images, images / known, authors) for name, images, authors in shown],
+            [
+                Column(noun, "link" if noun == "sampler" else "text"),
+                Column("images", "count"),
+                Column("share of known", "share"),
+                Column("authors", "count"),
+            ],
+            [
+                (
+                    bench.explored(name, sampler=name) if noun == "sampler" else name,
+                    images,
+                    images / known,
+                    authors,
+                )
+                for name, images, authors in shown
+            ],
         ),
         note,
         known < words.THIN,
@@ -102,35 +115,45 @@ def _measured(bench: Workbench, sql: str, noun: str, question: str, *, whole: bo
     )
 
 
-def _recipes(bench: Workbench) -> Block:
+def _recipes(bench: Workbench) -> list[Block]:
+    if not bench.has("setting_recipes"):
+        return []
     rows = bench.rows(
         """
-        SELECT sampler, steps, cfg_scale, width || 'x' || height, count(*) AS images, count(*) / $1,
-               count(DISTINCT author), median(engagement)
-        FROM prompts
-        WHERE sampler IS NOT NULL AND steps IS NOT NULL AND cfg_scale IS NOT NULL AND width IS NOT NULL
-              AND height IS NOT NULL
-        GROUP BY sampler, steps, cfg_scale, width, height
-        ORDER BY images DESC, sampler, steps, cfg_scale, width, height LIMIT 12
-        """,
-        max(bench.standing, 1),
+        SELECT sampler, steps_from, steps_to, cfg_from, cfg_below, width, height, images, share, authors,
+               engagement_median, known, images_total
+        FROM setting_recipes ORDER BY rank LIMIT 12
+        """
     )
     question = "Which settings are used together?"
     if not rows:
-        return nothing(question, "tells sampler, steps, CFG scale and size together", bench)
-    return Table(
-        question,
-        [
-            Column("sampler"),
-            Column("steps", "count"),
-            Column("CFG scale", "number"),
-            Column("size"),
-            Column("images", "count"),
-            Column("share of prompts", "share"),
-            Column("authors", "count"),
-            Column("median engagement", "number"),
-        ],
-        rows,
-        "The commonest combinations among prompts that tell all four. Engagement 1 is typical of images of the same "
-        "age; that a recipe stands higher does not mean that it is the cause.",
-    )
+        return [nothing(question, "shares sampler, steps, CFG scale and size with another", bench)]
+    known, total = rows[0][-2:]
+    return [
+        Table(
+            question,
+            [
+                Column("sampler"),
+                Column("steps"),
+                Column("CFG scale"),
+                Column("size"),
+                Column("images", "count"),
+                Column("share of known", "share"),
+                Column("authors", "count"),
+                Column("median engagement", "number"),
+            ],
+            [
+                (
+                    sampler,
+                    f"{steps_from} to {steps_to}",
+                    f"{words.number(cfg_from)} to under {words.number(cfg_below)}",
+                    f"{width}x{height}",
+                    *counts,
+                )
+                for sampler, steps_from, steps_to, cfg_from, cfg_below, width, height, *counts, _, _ in rows
+            ],
+            f"n = {known:,} of {words.plural(total, 'prompt')} ({words.share(known, total)}) tell all four; the "
+            "commonest combinations, steps taken five at a time and CFG scales one at a time. Engagement 1 is typical "
+            "of images of the same age; that a recipe stands higher does not mean that it is the cause.",
+        )
+    ]

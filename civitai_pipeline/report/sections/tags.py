@@ -18,7 +18,7 @@ HOW_TAGS_ARE_READ = (
     f"references, of at most {TAG_LENGTH} characters, counted once per image."
 )
 TAG_COLUMNS = (
-    Column("tag"),
+    Column("tag", "link"),
     Column("images", "count"),
     Column("share", "share"),
     Column("authors", "count"),
@@ -27,6 +27,11 @@ TAG_COLUMNS = (
 
 # A pair must be carried by this many authors: one author's template would otherwise fill the list.
 _PAIR_AUTHORS = 3
+
+
+def with_tag(bench: Workbench, tag: str, **asked: str) -> tuple[str, str]:
+    """The explorer with a tag looked for, and the tag."""
+    return bench.explored(tag, words='"' + tag.replace('"', " ") + '"', **asked)
 
 
 def tags(bench: Workbench) -> Section:
@@ -51,7 +56,7 @@ def tags(bench: Workbench) -> Section:
         f"{n_of(tagged, bench)}, with {words.plural(different, 'different tag')}. {quoted(rows[0][0])} leads, in "
         f"{words.share(rows[0][1], bench.standing)} of the prompts.",
         figures.bars([(row[0], row[1]) for row in rows], unit="images", whole=bench.standing),
-        Table("Most used tags", TAG_COLUMNS, rows),
+        Table("Most used tags", TAG_COLUMNS, [(with_tag(bench, tag), *counts) for tag, *counts in rows]),
         HOW_TAGS_ARE_READ + " Where authors or distinct prompts are few, one person's template makes the tag common.",
         tagged < words.THIN,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.blocks import Chart, Column, Section, Table
 from civitai_pipeline.report.sections.phrases import n_of, nothing
+from civitai_pipeline.report.sections.trends import trends
 
 if TYPE_CHECKING:
     from civitai_pipeline.report.workbench import Workbench
@@ -64,4 +65,4 @@ def timeline(bench: Workbench) -> Section:
         "collection began and stopped, and a walk that is not at its end lacks one side altogether.",
         dated < words.THIN,
     )
-    return Section("time", "Over time", [chart])
+    return Section("time", "Over time", [chart, *trends(bench)])

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`|^(?: {4,}|\t).*$", re.MULTILINE)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<(https?://[^>]+)>")
-_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
+# Where a service or a line of cron names a program by its place, up to where a shell would send what it prints.
+_IN_PLACE = re.compile(r"\.venv/bin/([\w-]+ [^>`\n]*)")
 
 
 def text_of(name: str) -> str:
@@ -30,8 +32,9 @@ def shell_lines(document: Path, program: str) -> Iterator[str]:
     """The command lines of ``program`` in a document, without what a shell would take as a comment."""
     for piece in pieces_of_code(document):
         for line in piece.strip("`").splitlines():
-            if line.strip().startswith(f"{program} "):
-                yield line.strip().partition("#")[0].strip()
+            for command in (line.strip(), *_IN_PLACE.findall(line)):
+                if command.startswith(f"{program} "):
+                    yield command.partition("#")[0].strip()
 
 
 def links_of(document: Path) -> list[str]:
@@ -40,8 +43,28 @@ def links_of(document: Path) -> list[str]:
 
 def anchors_of(document: Path) -> set[str]:
     """The anchors that a document's headings get: lower case, without marks, hyphens for spaces."""
-    headings = _HEADING.findall(document.read_text(encoding="utf-8"))
-    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    headings = _HEADING.findall(_without_blocks(document))
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for _, heading in headings}
+
+
+def blocks_of(document: Path) -> list[tuple[str, str]]:
+    """The language and text of each fenced piece of code."""
+    return re.findall(r"^```(\w*)\n([\s\S]*?)^```$", document.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def depths_of(document: Path) -> list[int]:
+    """How deep each heading of a document is, in order."""
+    return [len(marks) for marks, _ in _HEADING.findall(_without_blocks(document))]
+
+
+def tables_of(document: Path) -> list[list[list[str]]]:
+    """The cells of every table of a document, its headings among them."""
+    tables = re.findall(r"(?:^\|.*\n)+", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()] for table in tables]
+
+
+def _without_blocks(document: Path) -> str:
+    return re.sub(r"^```[\s\S]*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 def rows_after(text: str, heading: str) -> list[list[str]]:

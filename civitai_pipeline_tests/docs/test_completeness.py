@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 
 from civitai_pipeline.collect.summary import StopReason, Summary
 from civitai_pipeline.definitions import build_defs
@@ -13,7 +14,7 @@ from civitai_pipeline.lake.database import VIEWS
 from civitai_pipeline.lake.schemas import PROMPT_CATEGORIES, PROMPT_RESOURCES, PROMPTS, TABLES
 from civitai_pipeline.lake.tables import from_rows
 from civitai_pipeline.prompts.items import Outcome
-from civitai_pipeline_tests.docs.documents import ROOT, names_in, rows_after, text_of
+from civitai_pipeline_tests.docs.documents import DOCUMENTS, ROOT, links_of, names_in, rows_after, text_of
 from civitai_pipeline_tests.lake.examples import prompt_row
 
 
@@ -71,7 +72,7 @@ def test_every_variable_is_in_the_readme_and_in_the_example() -> None:
 
 
 def test_every_stop_reason_is_explained() -> None:
-    rows = rows_after(text_of("docs/architecture.md"), "## Stop reasons")
+    rows = rows_after(text_of("docs/operations.md"), "## Stop reasons")
     assert [row[0].strip("`") for row in rows] == [reason.value for reason in StopReason]
 
 
@@ -101,9 +102,42 @@ def test_every_package_is_in_the_architecture() -> None:
 
 
 def test_every_decision_has_a_number_and_its_parts() -> None:
-    decisions = sorted((ROOT / "docs/decisions").glob("*.md"))
+    decisions = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
     assert [path.name[:4] for path in decisions] == [f"{n:04d}" for n in range(1, len(decisions) + 1)]
     for number, path in enumerate(decisions, start=1):
         text = path.read_text(encoding="utf-8")
         assert text.startswith(f"# {number}. ")
         assert all(part in text for part in ("\nStatus: ", "\n## Context\n", "\n## Decision\n", "\n## Consequences\n"))
+
+
+def test_every_decision_is_in_the_index_under_its_title() -> None:
+    rows = rows_after(text_of("docs/decisions/README.md"), "# Decisions")
+    listed = [(link, title, status) for link, title, status in rows]
+    decisions = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+    assert listed == [
+        (f"[{number}]({path.name})", lines[0].partition(". ")[2], lines[2].removeprefix("Status: "))
+        for number, path in enumerate(decisions, start=1)
+        for lines in [path.read_text(encoding="utf-8").splitlines()]
+    ]
+
+
+def test_every_folder_of_the_lake_is_in_the_readme() -> None:
+    shown = names_in([row[0] for row in rows_after(text_of("README.md"), "## What the lake holds")])
+    assert {f"{table.name}/" for table in TABLES} <= shown
+    assert {view for view in VIEWS if f"`{view}`" not in text_of("README.md")} == set()
+
+
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    reached, waiting = set[Path](), [ROOT / "README.md"]
+    while waiting:
+        document = waiting.pop().resolve()
+        if document in reached or document.suffix != ".md":
+            continue
+        reached.add(document)
+        waiting += [document.parent / link.partition("#")[0] for link in links_of(document) if "://" not in link]
+    assert set(DOCUMENTS) <= reached
+
+
+def test_everything_that_make_does_is_in_contributing() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*##", text_of("Makefile"), re.MULTILINE)) - {"help"}
+    assert not {target for target in targets if f"make {target}" not in text_of("CONTRIBUTING.md")}

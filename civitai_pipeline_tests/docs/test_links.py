@@ -9,7 +9,7 @@ from civitai_pipeline_tests.docs.documents import DOCUMENTS, anchors_of, links_o
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_PICTURE_BYTES = 250_000
+MAX_PICTURE_BYTES = 200_000
 
 RELATIVE_LINKS = [
     pytest.param(document, link, id=f"{document.name}: {link}")

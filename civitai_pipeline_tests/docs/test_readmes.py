@@ -27,7 +27,7 @@ def test_they_have_the_same_sections() -> None:
     assert depths_of(JAPANESE) == depths_of(ENGLISH)
 
 
-@pytest.mark.parametrize("program", ["civitai-pipeline", "make", "source", "python"])
+@pytest.mark.parametrize("program", ["civitai-pipeline", "make", "source"])
 def test_they_show_the_same_commands_in_the_same_order(program: str) -> None:
     commands = list(shell_lines(ENGLISH, program))
     assert commands

@@ -35,6 +35,9 @@ _DARK = ("#58a6e0", "#f0b429", "#2fbf92", "#dd93bb", "#8accf0", "#f0803c", "#e3d
 # Where an axis of ratios may have its marks: near 1 closely, further out in steps that double or so.
 _RATIOS = (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 
+# So few dates are marked themselves; of more, the months among them are.
+_NAMED_DAYS = 18
+
 _ROW = 25
 _FRAME = 62
 
@@ -250,6 +253,14 @@ def boxes(rows: Sequence[tuple[str, tuple[float, float, float, float, float], st
     )
 
 
+def _date_axis(days: Sequence[str], step: str) -> dict[str, Any]:
+    axis: dict[str, Any] = {"type": "date", "showgrid": False, "title": {"text": f"{step} beginning"}}
+    if len(days) <= _NAMED_DAYS:
+        # Left to itself Plotly marks Sundays where the weeks begin on Mondays.
+        return axis | {"tickmode": "array", "tickvals": list(days[:: math.ceil(len(days) / 6)])}
+    return axis | {"nticks": 7}
+
+
 def timeline(days: Sequence[str], counts: Sequence[int], *, step: str, unit: str) -> go.Figure:
     """Bars over dates, one for each period that begins on the day given."""
     trace = go.Bar(
@@ -261,7 +272,7 @@ def timeline(days: Sequence[str], counts: Sequence[int], *, step: str, unit: str
     return _figure(
         [trace],
         280,
-        xaxis={"type": "date", "showgrid": False, "nticks": 7, "title": {"text": f"{step} beginning"}},
+        xaxis=_date_axis(days, step),
         yaxis={"title": {"text": unit}, "rangemode": "tozero", "nticks": 5},
         bargap=0.1,
     )
@@ -335,7 +346,7 @@ def lines(
     return _figure(
         traces,
         300,
-        xaxis={"type": "date", "showgrid": False, "nticks": 7, "title": {"text": f"{step} beginning"}},
+        xaxis=_date_axis(days, step),
         yaxis={"title": {"text": axis}, "rangemode": "tozero", "nticks": 5},
     )
 

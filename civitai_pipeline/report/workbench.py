@@ -40,10 +40,12 @@ TAG_LENGTH = 60
 _PROMPTS = """
 CREATE VIEW everything AS
 SELECT
-    image_id, prompt, negative_prompt, prompt_hash, near_duplicate_group, base_model,
+    image_id, prompt, prompt_hash, near_duplicate_group, base_model,
     width, height, browsing_level, reaction_count, comment_count, steps, cfg_scale, sampler, scheduler, seed,
     clip_skip, checkpoint_name, generator, prompt_length, tag_count, word_count, engagement,
     prompt_withdrawn_at IS NOT NULL AS withdrawn,
+    -- Tools write an empty one where nothing was asked to be avoided.
+    CASE WHEN trim(negative_prompt) <> '' THEN negative_prompt END AS negative_prompt,
     -- The API writes "unknown" for accounts that are gone.
     nullif(nullif(trim(username), ''), 'unknown') AS author,
     created_at AT TIME ZONE 'UTC' AS created

@@ -10,6 +10,7 @@ import pytest
 from civitai_pipeline.definitions import build_defs
 from civitai_pipeline.defs.lineage import column_lineage
 from civitai_pipeline.lake import schemas
+from civitai_pipeline.report import ANALYSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ EDGES: Mapping[str, set[str]] = {
         "prompt_resources",
         "prompt_categories",
         "category_changes",
+        *ANALYSES,
     },
     "collection_report": {"version_report"},
     "prompt_database": {table.name for table in schemas.TABLES},

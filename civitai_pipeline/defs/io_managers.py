@@ -3,12 +3,13 @@
 import dagster as dg
 import pyarrow as pa
 
-from civitai_pipeline.defs.assets.common import COLUMNS
+from civitai_pipeline.defs.assets.common import STREAMED
 from civitai_pipeline.defs.lineage import column_lineage
 from civitai_pipeline.defs.metadata import MAX_PREVIEW_ROWS, preview
 from civitai_pipeline.defs.partitions import version_of
 from civitai_pipeline.defs.resources import LakeStore
 from civitai_pipeline.lake import tables
+from civitai_pipeline.lake.rows import PinnedTable
 from civitai_pipeline.lake.schemas import TABLES, Table
 
 _TABLES_BY_NAME = {table.name: table for table in TABLES}
@@ -39,18 +40,19 @@ class TableIOManager(dg.ConfigurableIOManager):
             }
         )
 
-    def load_input(self, context: dg.InputContext) -> pa.Table:
-        """Reads the table of the partition asked for, or those of its columns that the input's metadata names.
+    def load_input(self, context: dg.InputContext) -> pa.Table | PinnedTable:
+        """Reads the table of the partition asked for; only opens it where the input's metadata asks for its rows.
 
         Raises:
             dagster.Failure: It has not been made yet.
         """
         table = _table(context.asset_key)
         version = version_of(context.partition_key)
+        lake = self.store.lake()
         try:
-            return tables.read_table(
-                self.store.lake(), table, version, (context.definition_metadata or {}).get(COLUMNS)
-            )
+            if (context.definition_metadata or {}).get(STREAMED):
+                return PinnedTable.of(lake, table, version)
+            return tables.read_table(lake, table, version)
         except FileNotFoundError:
             raise dg.Failure(
                 f"table {table.name} of model version {version} has not been made yet; "

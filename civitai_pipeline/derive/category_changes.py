@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
+from civitai_pipeline.derive.bounded import bounded_database, collect
 from civitai_pipeline.derive.provenance import finished
 from civitai_pipeline.lake import schemas
-from civitai_pipeline.lake.tables import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyarrow as pa
+
+    from civitai_pipeline.lake.rows import Rows
 
 # Raised whenever the same two states would give other rows.
 CODE_VERSION = "1"
@@ -25,17 +25,17 @@ CODE_VERSION = "1"
 # Of each version's comparisons the latest are kept, and of the images that changed a few.
 KEPT_CHANGES = 20
 KEPT_IMAGES = 5
+# About; for how much memory the comparison may take.
+_ROWS_OF_AN_IMAGE = 5
+_COMPARED = ("image_id", "model_version_id", "category", "is_primary")
 
 
-def build_category_changes(
-    prompts: pa.Table, earlier: pa.Table | None, now: pa.Table, history: pa.Table | None
-) -> pa.Table:
+def build_category_changes(earlier: Rows | None, now: Rows, history: pa.Table | None) -> pa.Table:
     """The history of comparisons, with that of ``earlier`` and ``now`` where other versions made them.
 
     Args:
-        prompts: The prompts table, which both were made from.
         earlier: prompt_categories as an earlier run left it.
-        now: prompt_categories as it will be.
+        now: prompt_categories as it will be; the result covers the pages that it covers.
         history: category_changes as it stands. If its last comparison is of the same two versions, an
             earlier run wrote it and then failed to write ``now``: it is made anew.
     """
@@ -43,19 +43,20 @@ def build_category_changes(
     before, after = _version(earlier), _version(now)
     if earlier is not None and before is not None and before != after:
         kept = _with_comparison(kept, earlier, now, before, str(after))
-    return finished(schemas.CATEGORY_CHANGES, kept, prompts, CODE_VERSION)
+    return finished(schemas.CATEGORY_CHANGES, kept, now.provenance, CODE_VERSION)
 
 
-def _version(table: pa.Table | None) -> str | None:
-    provenance = None if table is None else Provenance.of(table.schema)
+def _version(table: Rows | None) -> str | None:
+    provenance = None if table is None else table.provenance
     return None if provenance is None else provenance.code_version
 
 
-def _with_comparison(history: pa.Table, earlier: pa.Table, now: pa.Table, before: str, after: str) -> pa.Table:
-    with duckdb.connect() as connection:
+def _with_comparison(history: pa.Table, earlier: Rows, now: Rows, before: str, after: str) -> pa.Table:
+    empty = schemas.PROMPT_CATEGORIES.arrow_schema.empty_table().select(_COMPARED)
+    with bounded_database(len(now) // _ROWS_OF_AN_IMAGE) as connection:
         connection.register("history", history)
-        connection.register("earlier", earlier.select(["image_id", "model_version_id", "category", "is_primary"]))
-        connection.register("now", now.select(["image_id", "category", "is_primary"]))
+        collect(connection, "earlier", empty, earlier.batches(_COMPARED))
+        collect(connection, "now", empty, now.batches(_COMPARED))
         parameters = [before, after, KEPT_CHANGES, KEPT_IMAGES]
         return connection.sql(_COMPARISON, params=parameters).to_arrow_table()
 

@@ -12,22 +12,24 @@ from civitai_pipeline.lake import schemas
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from civitai_pipeline.lake.rows import Rows
+
 # Raised whenever the same prompts would give other rows.
 CODE_VERSION = "1"
 # All that is looked at of the prompts table.
 PROMPT_COLUMNS = ("image_id", "model_version_id", "username", "prompt_hash", "near_duplicate_group")
 
 
-def build_near_duplicate_groups(prompts: pa.Table) -> pa.Table:
+def build_near_duplicate_groups(prompts: Rows) -> pa.Table:
     """Counts the images, prompts and authors of each group of near duplicates.
 
     Args:
         prompts: The prompts table.
     """
     with duckdb.connect() as connection:
-        connection.register("prompts", prompts.select(PROMPT_COLUMNS))
+        connection.register("prompts", prompts.read(PROMPT_COLUMNS))
         counted = connection.sql(_COUNT_GROUPS).to_arrow_table()
-    return finished(schemas.NEAR_DUPLICATE_GROUPS, counted, prompts, CODE_VERSION)
+    return finished(schemas.NEAR_DUPLICATE_GROUPS, counted, prompts.provenance, CODE_VERSION)
 
 
 # The API writes "unknown" for accounts that are gone.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
-from civitai_pipeline.derive.provenance import finished
+from civitai_pipeline.derive.provenance import Stream, derived
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.lookups import LookupBy, LookupKey
 from civitai_pipeline.lake.paths import MAX_VERSION_ID
@@ -17,13 +16,15 @@ from civitai_pipeline.prompts.mentions import resource_type
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from civitai_pipeline.lake.rows import Rows
+
 # Raised whenever the same prompts and the same answers would give other rows.
 CODE_VERSION = "2"
 # All that is looked at of the prompts table.
 PROMPT_COLUMNS = ("image_id", "model_version_id", "resources")
 
 
-def build_resources(prompts: pa.Table, lookups: pa.Table | None = None) -> pa.Table:
+def build_resources(prompts: Rows, lookups: pa.Table | None = None) -> Stream:
     """Spreads the resources that each prompt's row names into rows of their own, and names them.
 
     What the metadata says is never overwritten: an answer fills what is null, and a type that is ``unknown``. It
@@ -33,38 +34,48 @@ def build_resources(prompts: pa.Table, lookups: pa.Table | None = None) -> pa.Ta
     longest of hashes.
 
     Args:
-        prompts: The prompts table.
+        prompts: The prompts table, in its order. An image's resources depend on its own row alone, so it is read and
+            the result made a batch at a time.
         lookups: What was looked up, of the schema ``lookups.LOOKUP_SCHEMA``; None for nothing.
     """
-    with _spread(prompts) as connection:
-        if lookups is None or not len(lookups):
-            made = connection.sql(_LEAVE_UNNAMED).to_arrow_table()
-        else:
+    provenance = derived(prompts.provenance, CODE_VERSION)
+    return Stream(schemas.PROMPT_RESOURCES, provenance, _spread_and_named(prompts, lookups))
+
+
+def _spread_and_named(prompts: Rows, lookups: pa.Table | None) -> Iterator[pa.Table]:
+    with duckdb.connect() as connection:
+        if lookups is not None and len(lookups):
             connection.register("lookups", _with_types(lookups))
-            connection.execute(_NAME_RESOURCES)
-            connection.execute(_FIND_SAME)
-            made = connection.sql(_MERGE_SAME).to_arrow_table()
-    return finished(schemas.PROMPT_RESOURCES, made, prompts, CODE_VERSION)
+        for _ in _each_spread(connection, prompts):
+            if lookups is None or not len(lookups):
+                yield connection.sql(_LEAVE_UNNAMED).to_arrow_table()
+            else:
+                connection.execute(_NAME_RESOURCES)
+                connection.execute(_FIND_SAME)
+                yield connection.sql(_MERGE_SAME).to_arrow_table()
 
 
-def lookup_keys(prompts: pa.Table) -> list[LookupKey]:
+def lookup_keys(prompts: Rows) -> list[LookupKey]:
     """What to look up so that the resources of these prompts have names and ids; what most images use comes first.
 
     Args:
         prompts: The prompts table.
     """
-    with _spread(prompts) as connection:
-        rows = connection.execute(_LIST_KEYS, {"most": MAX_VERSION_ID}).fetchall()
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TEMP TABLE keys (asked_by VARCHAR, value VARCHAR, images BIGINT)")
+        for _ in _each_spread(connection, prompts):
+            connection.execute(_COUNT_KEYS, {"most": MAX_VERSION_ID})
+        rows = connection.execute(_LIST_KEYS).fetchall()
     return [LookupKey(LookupBy(by), value) for by, value in rows]
 
 
-@contextmanager
-def _spread(prompts: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the view ``spread``: one row per resource, as the prompts' rows list them."""
-    with duckdb.connect() as connection:
-        connection.register("prompts", prompts.select(PROMPT_COLUMNS))
-        connection.execute(_SPREAD_RESOURCES)
-        yield connection
+def _each_spread(connection: duckdb.DuckDBPyConnection, prompts: Rows) -> Iterator[None]:
+    """Batch after batch of prompts as the view ``spread``: one row per resource, as the prompts' rows list them."""
+    connection.register("prompts", schemas.PROMPTS.arrow_schema.empty_table().select(PROMPT_COLUMNS))
+    connection.execute(_SPREAD_RESOURCES)
+    for batch in prompts.batches(PROMPT_COLUMNS):
+        connection.register("prompts", pa.Table.from_batches([batch]))
+        yield
 
 
 def _with_types(lookups: pa.Table) -> pa.Table:
@@ -96,7 +107,7 @@ FROM spread ORDER BY image_id, position
 
 # An answer about another model than the metadata names would join two resources into one.
 _NAME_RESOURCES = """
-CREATE TEMP TABLE named AS
+CREATE OR REPLACE TEMP TABLE named AS
 WITH by_id AS (SELECT * FROM lookups WHERE asked_by = 'version_id'),
     by_hash AS (SELECT * FROM lookups WHERE asked_by = 'hash')
 SELECT
@@ -121,7 +132,7 @@ LEFT JOIN by_hash AS h ON h.value = s.resource_hash AND s.resource_version_id IS
 
 # Without a hash that was resolved, an image's rows have distinct version ids already.
 _FIND_SAME = """
-CREATE TEMP TABLE same AS
+CREATE OR REPLACE TEMP TABLE same AS
 SELECT image_id, resource_version_id FROM named
 WHERE resource_version_id IS NOT NULL AND image_id IN (SELECT image_id FROM named WHERE resolved_by = 'hash')
 GROUP BY image_id, resource_version_id HAVING count(*) > 1
@@ -159,14 +170,19 @@ SELECT * REPLACE ((row_number() OVER (PARTITION BY image_id ORDER BY position) -
 ORDER BY image_id, position
 """
 
-_LIST_KEYS = """
+_COUNT_KEYS = """
+INSERT INTO keys
 WITH wanting AS (
     SELECT resource_version_id AS id, resource_hash AS hash FROM spread
     WHERE resource_version_id IS NULL OR resource_name IS NULL OR resource_model_id IS NULL OR resource_type = 'unknown'
-), keys AS (
+), asked AS (
     SELECT 'version_id' AS asked_by, id::VARCHAR AS value FROM wanting WHERE id <= $most
     UNION ALL
     SELECT 'hash', hash FROM wanting WHERE id IS NULL AND hash IS NOT NULL
 )
-SELECT asked_by, value FROM keys GROUP BY asked_by, value ORDER BY count(*) DESC, asked_by, value
+SELECT asked_by, value, count(*) FROM asked GROUP BY asked_by, value
+"""
+
+_LIST_KEYS = """
+SELECT asked_by, value FROM keys GROUP BY asked_by, value ORDER BY sum(images) DESC, asked_by, value
 """

@@ -27,7 +27,8 @@ from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.files import temporary_folder
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.pages import PageId
-from civitai_pipeline.lake.tables import DamagedTableError, PinnedTable, Provenance, TableFile
+from civitai_pipeline.lake.rows import PinnedTable
+from civitai_pipeline.lake.tables import DamagedTableError, Provenance, TableFile
 from civitai_pipeline.prompts.near_duplicates import NO_GROUP, SIGNATURE_VERSION, SLOTS, near_duplicate_groups
 from civitai_pipeline.prompts.scores import engagement_of_columns
 
@@ -218,7 +219,7 @@ def _start(lake: Lake, version: int, *, rebuild: bool) -> _Start:
         return _NOTHING
     try:
         # Each says in its own file where it came from: another build may swap one in at any moment.
-        prompts, rejected, pages = (PinnedTable(lake, table, version) for table in STEP_TABLES)
+        prompts, rejected, pages = (PinnedTable.of(lake, table, version) for table in STEP_TABLES)
         first = prompts.provenance
         # The three files are swapped in one after the other; a crash between leaves them reaching unequally far.
         if first is None or first.code_version != CODE_VERSION:
@@ -268,7 +269,7 @@ def _merged_prompts(connection: duckdb.DuckDBPyConnection, start: _Start, fold: 
     merged = merged.append_column("engagement", _engagement(merged))
     merged = merged.append_column("near_duplicate_group", _groups(merged)).drop_columns(["prompt_signature"])
     connection.register("accepted", merged.select(["image_id"]))
-    earlier = start.prompts.batches() if start.prompts else ()
+    earlier = () if start.prompts is None else start.prompts.batches()
     done, own = 0, [name for name in merged.column_names if name not in fold.content.schema.names]
     for batch in gathered(Plan.of(merged), earlier, fold.content, tables.STREAMED_ROWS):
         beside = merged.slice(done, len(batch)).select(own)
@@ -313,8 +314,10 @@ def _engagement(merged: pa.Table) -> pa.Array:
 
 def _groups(merged: pa.Table) -> pa.Array:
     ids = np.asarray(merged.column("image_id"))
-    signatures = b"".join(merged.column("prompt_signature").to_pylist())
-    groups = near_duplicate_groups(ids, np.frombuffer(signatures, dtype=np.uint8).reshape(len(ids), SLOTS))
+    signatures = merged.column("prompt_signature").cast(pa.binary(SLOTS)).combine_chunks()
+    parts = signatures.chunks if isinstance(signatures, pa.ChunkedArray) else [signatures]
+    rows = [np.frombuffer(part.buffers()[1], np.uint8).reshape(-1, SLOTS)[part.offset :][: len(part)] for part in parts]
+    groups = near_duplicate_groups(ids, np.concatenate([np.zeros((0, SLOTS), np.uint8), *rows]))
     return pa.array(groups, mask=groups == NO_GROUP)
 
 
@@ -322,7 +325,7 @@ def _merged_rejected(connection: duckdb.DuckDBPyConnection, start: _Start, fold:
     connection.register("held", _numbered(_refusals_held(start)))
     connection.register("refused", fold.refusals())
     plan = Plan.of(connection.sql(_REJECTED).to_arrow_table())
-    earlier = start.rejected_images.batches() if start.rejected_images else ()
+    earlier = () if start.rejected_images is None else start.rejected_images.batches()
     yield from gathered(plan, earlier, fold.refused, tables.STREAMED_ROWS)
 
 

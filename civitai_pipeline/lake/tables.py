@@ -129,8 +129,8 @@ class TableFile:
         self.table = table
         self.version = version
         self.rows = rows
+        self.path = path
         self._lake = lake
-        self._path = path
 
     def __len__(self) -> int:
         return self.rows
@@ -141,7 +141,7 @@ class TableFile:
         Raises:
             LakeError: The lake cannot be read.
         """
-        with _damage_explained(self._path), self._path.open("rb") as file:
+        with damage_explained(self.path), self.path.open("rb") as file:
             return conform(self.table, pq.read_table(file))
 
     def put_in_place(self) -> UPath:
@@ -151,7 +151,7 @@ class TableFile:
             LakeError: The lake cannot be written; the old file stays.
         """
         path = self._lake.table(self.table, self.version)
-        swap_in(self._path, path)
+        swap_in(self.path, path)
         return path
 
 
@@ -201,7 +201,7 @@ def file_faults(lake: Lake, table: Table, version: int) -> tuple[list[str], int]
         LakeError: The lake cannot be read.
     """
     path = lake.table(table, version)
-    with _damage_explained(path), path.open("rb") as opened:
+    with damage_explained(path), path.open("rb") as opened:
         file = pq.ParquetFile(opened)
         lists = [c.name for c in table.columns if pa.types.is_list(c.type) and c.name in file.schema_arrow.names]
         faults = schema_faults(table, file.schema_arrow.empty_table(), file.read(lists))
@@ -239,59 +239,6 @@ def write_table(lake: Lake, table: Table, version: int, data: pa.Table) -> UPath
     return path
 
 
-class PinnedTable:
-    """A version's table as it is now: another writer's swap does not change what is read.
-
-    Its file is closed when the object goes.
-
-    Raises:
-        FileNotFoundError: It has not been written yet.
-        DamagedTableError: Its file cannot be read.
-        LakeError: The lake cannot be read.
-    """
-
-    def __init__(self, lake: Lake, table: Table, version: int) -> None:
-        self.table = table
-        self._path = lake.table(table, version)
-        with _damage_explained(self._path):
-            file = self._path.open("rb")
-            weakref.finalize(self, file.close)
-            self._file = pq.ParquetFile(file)
-
-    @property
-    def provenance(self) -> Provenance | None:
-        """Where it came from; None if it does not say."""
-        return Provenance.of(self._file.schema_arrow)
-
-    @property
-    def fits(self) -> bool:
-        """Whether it has the declared columns with the declared types."""
-        found = self._file.schema_arrow
-        return all(c.name in found.names and found.field(c.name).type == c.type for c in self.table.columns)
-
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """Some of its columns.
-
-        Raises:
-            DamagedTableError: Its file cannot be read.
-            LakeError: The lake cannot be read.
-        """
-        with _damage_explained(self._path):
-            return self._file.read(columns=list(columns))
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Its declared columns, a few thousand rows at a time.
-
-        Raises:
-            DamagedTableError: Its file cannot be read.
-            LakeError: The lake cannot be read.
-        """
-        names = [c.name for c in self.table.columns]
-        with _damage_explained(self._path):
-            for batch in self._file.iter_batches(batch_size=STREAMED_ROWS, columns=names):
-                yield batch.select(names).cast(self.table.arrow_schema)
-
-
 def table_exists(lake: Lake, table: Table, version: int) -> bool:
     """Whether the version's table has been written."""
     return bool(lake.table(table, version).is_file())
@@ -306,7 +253,7 @@ def read_table(lake: Lake, table: Table, version: int, columns: Sequence[str] | 
         LakeError: The lake cannot be read.
     """
     path = lake.table(table, version)
-    with _damage_explained(path), path.open("rb") as file:
+    with damage_explained(path), path.open("rb") as file:
         return pq.read_table(file, columns=None if columns is None else list(columns))
 
 
@@ -320,7 +267,7 @@ def first_rows(lake: Lake, table: Table, version: int, rows: int, columns: int) 
     """
     path = lake.table(table, version)
     names = [c.name for c in table.columns[:columns]]
-    with _damage_explained(path), path.open("rb") as file:
+    with damage_explained(path), path.open("rb") as file:
         batches = pq.ParquetFile(file).iter_batches(batch_size=rows, columns=names)
         first = next(batches, None)
     return table.arrow_schema.empty_table().select(names) if first is None else pa.Table.from_batches([first])
@@ -336,12 +283,12 @@ def read_provenance(lake: Lake, table: Table, version: int) -> Provenance | None
     path = lake.table(table, version)
     if not path.is_file():
         return None
-    with _damage_explained(path), path.open("rb") as file:
+    with damage_explained(path), path.open("rb") as file:
         return Provenance.of(pq.read_schema(file))
 
 
 @contextmanager
-def _damage_explained(path: UPath) -> Iterator[None]:
+def damage_explained(path: UPath) -> Iterator[None]:
     """Turns what Arrow raises on a damaged file into a :class:`DamagedTableError` that says what to do."""
     damage: Exception
     with explained(path, "read"):

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Self
 
 from civitai_pipeline.derive import near_duplicate_groups as groups_table
 from civitai_pipeline.derive import prompt_categories, prompt_resources
-from civitai_pipeline.derive.analyses import basis, build_analyses
+from civitai_pipeline.derive.analyses import build_analyses
 from civitai_pipeline.derive.prompt_tables import build_prompt_tables
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.lake.rows import PinnedTable, earlier_rows
 from civitai_pipeline.prompts import near_duplicates as near
 from civitai_pipeline.prompts.categories import Categorizer
 from civitai_pipeline.prompts.taxonomy import load_taxonomy
@@ -50,32 +51,36 @@ def near_duplicates(lake: Lake) -> int:
 
 def resources(lake: Lake) -> int:
     """Prompts to prompt_resources."""
-    held = _read(lake, schemas.PROMPTS, prompt_resources.PROMPT_COLUMNS)
-    return _write(lake, schemas.PROMPT_RESOURCES, prompt_resources.build_resources(held))
+    return _put(prompt_resources.build_resources(_rows(lake, schemas.PROMPTS)).stage(lake, VERSION))
 
 
 def categories(lake: Lake) -> int:
     """Prompts to prompt_categories."""
-    earlier = tables.read_earlier(lake, schemas.PROMPT_CATEGORIES, VERSION)
-    held = _read(lake, schemas.PROMPTS, prompt_categories.PROMPT_COLUMNS)
-    made = prompt_categories.build_categories(held, earlier, Categorizer(load_taxonomy()))
-    return _write(lake, schemas.PROMPT_CATEGORIES, made)
+    earlier = earlier_rows(lake, schemas.PROMPT_CATEGORIES, VERSION)
+    categorizer = Categorizer(load_taxonomy())
+    return _put(prompt_categories.stage_categories(lake, VERSION, _rows(lake, schemas.PROMPTS), earlier, categorizer))
 
 
 def groups(lake: Lake) -> int:
     """Prompts to near_duplicate_groups."""
-    held = _read(lake, schemas.PROMPTS, groups_table.PROMPT_COLUMNS)
-    return _write(lake, schemas.NEAR_DUPLICATE_GROUPS, groups_table.build_near_duplicate_groups(held))
+    made = groups_table.build_near_duplicate_groups(_rows(lake, schemas.PROMPTS))
+    return _write(lake, schemas.NEAR_DUPLICATE_GROUPS, made)
 
 
 def analyses(lake: Lake) -> int:
     """Prompts, resources and categories to the twelve analyses."""
-    made = build_analyses(
-        _read(lake, schemas.PROMPTS, basis.PROMPT_COLUMNS),
-        _read(lake, schemas.PROMPT_RESOURCES, basis.RESOURCE_COLUMNS),
-        _read(lake, schemas.PROMPT_CATEGORIES, basis.CATEGORY_COLUMNS),
-    )
+    from_tables = (schemas.PROMPTS, schemas.PROMPT_RESOURCES, schemas.PROMPT_CATEGORIES)
+    made = build_analyses(*(_rows(lake, table) for table in from_tables))
     return sum(_write(lake, table, made[table.name]) for table in schemas.ANALYSIS_TABLES)
+
+
+def _rows(lake: Lake, table: schemas.Table) -> PinnedTable:
+    return PinnedTable.of(lake, table, VERSION)
+
+
+def _put(file: tables.TableFile) -> int:
+    file.put_in_place()
+    return len(file)
 
 
 def _read(lake: Lake, table: schemas.Table, columns: Sequence[str]) -> pa.Table:

@@ -9,11 +9,12 @@ import orjson
 import pytest
 
 from civitai_pipeline.derive.category_changes import KEPT_CHANGES, build_category_changes, latest_change
-from civitai_pipeline.derive.prompt_categories import build_categories
 from civitai_pipeline.lake import schemas
+from civitai_pipeline.lake.rows import HeldRows
 from civitai_pipeline.lake.tables import schema_faults
 from civitai_pipeline.prompts.categories import Categorizer
 from civitai_pipeline.prompts.taxonomy import load_taxonomy
+from civitai_pipeline_tests.tables import build_categories
 
 from .landing import VERSION, Pages, image
 
@@ -36,6 +37,10 @@ def categorizer(folder: Path, version: str, **words: list[str]) -> Categorizer:
     return Categorizer(load_taxonomy(path))
 
 
+def changes_of(earlier: pa.Table | None, now: pa.Table, history: pa.Table | None) -> pa.Table:
+    return build_category_changes(None if earlier is None else HeldRows(earlier), HeldRows(now), history)
+
+
 def row(table: pa.Table, category: str) -> dict[str, Any]:
     return next(row for row in latest_change(table) if row["category"] == category)
 
@@ -43,7 +48,7 @@ def row(table: pa.Table, category: str) -> dict[str, Any]:
 def test_each_category_tells_what_it_gained_and_lost(prompts: pa.Table, tmp_path: Path) -> None:
     before = build_categories(prompts, None, categorizer(tmp_path, "1", tree=["oak", "elm"], beast=["hen"]))
     after = build_categories(prompts, before, categorizer(tmp_path, "2", beast=["fox", "elm"], tree=["oak"]))
-    made = build_category_changes(prompts, before, after, None)
+    made = changes_of(before, after, None)
     assert schema_faults(schemas.CATEGORY_CHANGES, made) == []
     assert {entry["model_version_id"] for entry in made.to_pylist()} == {VERSION}
     assert [entry["category"] for entry in made.to_pylist()] == ["beast", "tree", "uncategorized"]
@@ -64,27 +69,27 @@ def test_without_another_taxonomy_or_code_the_history_stays(prompts: pa.Table, t
     first, second = (categorizer(tmp_path, version, tree=["oak"]) for version in "12")
     one = build_categories(prompts, None, first)
     two = build_categories(prompts, one, second)
-    assert len(build_category_changes(prompts, None, one, None)) == 0
-    assert len(build_category_changes(prompts, one, one, None)) == 0
-    assert len(build_category_changes(prompts, one.replace_schema_metadata(None), two, None)) == 0
-    history = build_category_changes(prompts, one, two, None)
-    assert build_category_changes(prompts, two, two, history).equals(history)
+    assert len(changes_of(None, one, None)) == 0
+    assert len(changes_of(one, one, None)) == 0
+    assert len(changes_of(one.replace_schema_metadata(None), two, None)) == 0
+    history = changes_of(one, two, None)
+    assert changes_of(two, two, history).equals(history)
 
 
 def test_a_file_edited_without_a_new_version_is_another_taxonomy(prompts: pa.Table, tmp_path: Path) -> None:
     before = build_categories(prompts, None, categorizer(tmp_path, "1", tree=["oak"]))
     after = build_categories(prompts, before, categorizer(tmp_path, "1", tree=["elm"]))
-    assert row(build_category_changes(prompts, before, after, None), "tree")["gained"] == 1
+    assert row(changes_of(before, after, None), "tree")["gained"] == 1
 
 
 def test_a_comparison_that_was_written_before_a_crash_is_not_written_twice(prompts: pa.Table, tmp_path: Path) -> None:
     first, second = categorizer(tmp_path, "1", tree=["oak"]), categorizer(tmp_path, "2", tree=["elm"])
     one, two = build_categories(prompts, None, first), build_categories(prompts, None, second)
-    history = build_category_changes(prompts, one, two, None)
-    assert build_category_changes(prompts, one, two, history).equals(history)
-    back = build_category_changes(prompts, two, one, history)
+    history = changes_of(one, two, None)
+    assert changes_of(one, two, history).equals(history)
+    back = changes_of(two, one, history)
     assert [entry["change"] for entry in back.to_pylist()] == [1, 1, 2, 2]
-    again = build_category_changes(prompts, one, two, back)
+    again = changes_of(one, two, back)
     assert max(entry["change"] for entry in again.to_pylist()) == 3
 
 
@@ -97,7 +102,7 @@ def test_the_history_is_bounded_and_only_shared_images_are_compared(pages: Pages
     for number in range(KEPT_CHANGES + 3):
         taxonomy = replace(categorizer(tmp_path, "2", tree=["elm"]).taxonomy, version=str(number + 2))
         two = build_categories(prompts, one, Categorizer(taxonomy))
-        history = build_category_changes(prompts, one, two, history)
+        history = changes_of(one, two, history)
     assert history is not None
     assert {entry["change"] for entry in history.to_pylist()} == set(range(4, KEPT_CHANGES + 4))
     tree = row(history, "tree")

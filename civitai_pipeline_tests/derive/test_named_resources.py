@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from civitai_pipeline.derive.prompt_resources import build_resources, lookup_keys
+from civitai_pipeline.derive.prompt_resources import lookup_keys
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.lookups import Lookup, LookupBy, LookupKey, lookups_table
+from civitai_pipeline.lake.rows import HeldRows
 from civitai_pipeline.lake.tables import schema_faults
+from civitai_pipeline_tests.tables import build_resources
 
 from .landing import Pages, image
 
@@ -149,11 +151,11 @@ def test_what_most_images_lack_a_name_for_is_asked_about_first(pages: Pages) -> 
         {"civitaiResources": [civitai(8)], "hashes": {"lora:x": HASH}, "VAE": "no.hash"},
         {"civitaiResources": [civitai(9, modelId=5, modelName="Kite"), civitai(2**31), civitai(2**60)]},
     )
-    assert lookup_keys(prompts) == [by_hash(HASH), by_id(8), by_id(7)]
+    assert lookup_keys(HeldRows(prompts)) == [by_hash(HASH), by_id(8), by_id(7)]
 
 
 def test_no_prompts_ask_for_nothing(pages: Pages) -> None:
-    assert lookup_keys(pages.build().prompts) == []
+    assert lookup_keys(HeldRows(pages.build().prompts)) == []
 
 
 HASHES = ("a1b2c3d4e5", "0123456789ab", "ffffffff00")

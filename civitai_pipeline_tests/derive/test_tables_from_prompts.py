@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from civitai_pipeline.derive import prompt_categories
 from civitai_pipeline.derive.near_duplicate_groups import build_near_duplicate_groups
-from civitai_pipeline.derive.prompt_categories import build_categories
-from civitai_pipeline.derive.prompt_resources import build_resources
+from civitai_pipeline.derive.prompt_categories import stage_categories
 from civitai_pipeline.lake import schemas
+from civitai_pipeline.lake.rows import HeldRows, earlier_rows
 from civitai_pipeline.lake.tables import Provenance, read_earlier, schema_faults, write_table
 from civitai_pipeline.prompts.categories import Categorizer
 from civitai_pipeline.prompts.taxonomy import load_taxonomy
+from civitai_pipeline_tests.tables import build_categories, build_resources
+from civitai_pipeline_tests.tables import whole as whole_table
 
 from .landing import VERSION, Pages, column, image
 
@@ -46,7 +49,7 @@ def test_no_prompts_make_empty_tables_of_the_declared_schema(pages: Pages) -> No
     for table, made in (
         (schemas.PROMPT_RESOURCES, build_resources(prompts)),
         (schemas.PROMPT_CATEGORIES, build_categories(prompts, None, Counting())),
-        (schemas.NEAR_DUPLICATE_GROUPS, build_near_duplicate_groups(prompts)),
+        (schemas.NEAR_DUPLICATE_GROUPS, build_near_duplicate_groups(HeldRows(prompts))),
     ):
         assert len(made) == 0
         assert made.schema.equals(table.arrow_schema)
@@ -74,7 +77,7 @@ def test_groups_count_images_prompts_and_authors(pages: Pages) -> None:
         image(8, "sea", username="eve"),
         image(9, "the sea", username="eve"),
     )
-    made = build_near_duplicate_groups(prompts)
+    made = build_near_duplicate_groups(HeldRows(prompts))
     assert schema_faults(schemas.NEAR_DUPLICATE_GROUPS, made) == []
     assert [tuple(entry.values()) for entry in made.to_pylist()] == [
         (1, VERSION, 4, 2, 2, 3, 2 / 3),
@@ -171,6 +174,37 @@ def test_what_another_taxonomy_or_code_said_is_not_taken_over(pages: Pages, dama
     assert set(column(made, "taxonomy_version")) == {TAXONOMY.version}
 
 
+def test_an_earlier_table_whose_rows_are_damaged_is_made_anew(pages: Pages) -> None:
+    pages.land(*(image(number, f"golden hour {number}") for number in range(1, 200)))
+    prompts = HeldRows(pages.bring_up().prompts)
+    stage_categories(pages.lake, VERSION, prompts, None, CATEGORIZER).put_in_place()
+    path = pages.lake.table(schemas.PROMPT_CATEGORIES, VERSION)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(len(whole) // 4) + whole[4 + len(whole) // 4 :])
+    earlier = earlier_rows(pages.lake, schemas.PROMPT_CATEGORIES, VERSION)
+    assert earlier is not None
+    staged = stage_categories(pages.lake, VERSION, prompts, earlier, CATEGORIZER)
+    assert staged.read().equals(whole_table(prompt_categories.build_categories(prompts, None, CATEGORIZER)))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_however_many_images_pass_at_once_the_categories_are_the_same(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    texts = ["golden hour", "oil painting", "golden hour", "xyzzy", "golden\nhour", "oil painting", "golden hour"]
+    pages.land(*(image(number, text) for number, text in enumerate(texts, start=1)))
+    prompts = pages.bring_up().prompts
+    earlier = build_categories(prompts, None, CATEGORIZER)
+    # The prompt of the first two images is now one that an image behind them had all the while.
+    pages.land(image(1, "xyzzy"), image(2, "xyzzy"), image(9, "oil painting"))
+    changed = pages.bring_up().prompts
+    expected = build_categories(changed, None, CATEGORIZER)
+    monkeypatch.setattr(prompt_categories, "_IMAGES_AT_ONCE", at_once)
+    assert build_categories(prompts, None, CATEGORIZER).equals(earlier)
+    assert build_categories(changed, None, CATEGORIZER).equals(expected)
+    assert build_categories(changed, earlier, CATEGORIZER).equals(expected)
+
+
 PHRASES = st.sampled_from(
     ["golden hour", "golden\nhour", "GOLDEN hour,", "oil painting", "(oil painting:1.2)", "xyzzy", "8k <lora:a:1>"]
 )
@@ -237,7 +271,7 @@ def test_no_item_whatsoever_keeps_a_table_from_being_made(
         (schemas.LANDED_PAGES, built.landed_pages),
         (schemas.PROMPT_RESOURCES, resources),
         (schemas.PROMPT_CATEGORIES, categories),
-        (schemas.NEAR_DUPLICATE_GROUPS, build_near_duplicate_groups(built.prompts)),
+        (schemas.NEAR_DUPLICATE_GROUPS, build_near_duplicate_groups(HeldRows(built.prompts))),
     ):
         assert schema_faults(table, made) == []
     assert set(column(categories, "image_id")) == set(column(built.prompts, "image_id"))

@@ -16,7 +16,6 @@ from civitai_pipeline.civitai.client import CivitaiClient
 from civitai_pipeline.collect.collector import Collector
 from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.collect.preview import preview_collection
-from civitai_pipeline.derive.prompt_resources import build_resources
 from civitai_pipeline.derive.prompt_tables import load_held
 from civitai_pipeline.imports import legacy
 from civitai_pipeline.imports.legacy import import_older_file
@@ -31,7 +30,7 @@ from civitai_pipeline.sandbox import Sandbox, World
 from civitai_pipeline.upkeep.standing import is_begun, state_of
 from civitai_pipeline.watchlist import Watchlist
 from civitai_pipeline_tests.collect.stage import item
-from civitai_pipeline_tests.tables import built_tables
+from civitai_pipeline_tests.tables import build_resources, built_tables
 
 from .older import MODEL, NAME, START, VERSIONS, Release, make_older
 

@@ -8,13 +8,14 @@ import pyarrow as pa
 from civitai_pipeline.defs.metadata import definition_metadata
 from civitai_pipeline.defs.partitions import model_version
 from civitai_pipeline.lake.schemas import Table
+from civitai_pipeline.lake.tables import TableFile
 
 OWNERS = ["team:civitai_pipeline"]
 KINDS = {"parquet", "duckdb"}
 COLLECTION, TABLES, PUBLICATION = "collection", "tables", "publication"
 TABLE_IO_MANAGER = "table_io_manager"
-# The key of an input's metadata under which it names the columns it needs.
-COLUMNS = "columns"
+# The key of an input's metadata that asks for the table's rows instead of the table.
+STREAMED = "streamed"
 # All requests of all runs pass through one pool; its limit is set in the instance.
 API_POOL = "civitai_api"
 
@@ -27,7 +28,7 @@ def table_asset(
     pool: str | None = None,
     deps: Sequence[dg.AssetsDefinition] = (),
     ins: Mapping[str, dg.AssetIn] | None = None,
-) -> Callable[[Callable[..., pa.Table]], dg.AssetsDefinition]:
+) -> Callable[[Callable[..., pa.Table | TableFile]], dg.AssetsDefinition]:
     """Declares an asset that is kept as a table of the lake, partitioned by model version."""
     return dg.asset(
         name=table.name,
@@ -45,9 +46,9 @@ def table_asset(
     )
 
 
-def columns_in(columns: Sequence[str]) -> dg.AssetIn:
-    """An input of some columns of a table only: the widest hold most of its bytes, and few readers need them."""
-    return dg.AssetIn(metadata={COLUMNS: list(columns)})
+def rows_in() -> dg.AssetIn:
+    """An input that is read a batch at a time: whole, the widest tables would not fit into memory."""
+    return dg.AssetIn(metadata={STREAMED: True})
 
 
 def table_out(table: Table, *, group: str, code_version: str) -> dg.AssetOut:

@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 import dagster as dg
-import pyarrow as pa
 from pydantic import Field
 
 from civitai_pipeline.collect.options import DEFAULT_MAX_LOOKUPS, DEFAULT_MAX_MINUTES, LookupOptions
@@ -14,9 +13,10 @@ from civitai_pipeline.defs.metadata import summary_metadata
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore, Progress
 from civitai_pipeline.defs.turns import turn_at_the_api
-from civitai_pipeline.derive.prompt_resources import PROMPT_COLUMNS, lookup_keys
-from civitai_pipeline.lake import schemas, tables
+from civitai_pipeline.derive.prompt_resources import lookup_keys
+from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.lake.rows import PinnedTable
 
 
 class LookupConfig(dg.Config):
@@ -82,9 +82,9 @@ def _turn(context: dg.AssetExecutionContext) -> AbstractContextManager[None]:
     )
 
 
-def _prompts(lake: Lake, version: int) -> pa.Table:
+def _prompts(lake: Lake, version: int) -> PinnedTable:
     try:
-        return tables.read_table(lake, schemas.PROMPTS, version, PROMPT_COLUMNS)
+        return PinnedTable.of(lake, schemas.PROMPTS, version)
     except FileNotFoundError:
         raise dg.Failure(
             f"model version {version} has no table of prompts yet; run the job collect for it", allow_retries=False

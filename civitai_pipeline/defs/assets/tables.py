@@ -6,7 +6,7 @@ from pydantic import Field
 
 from civitai_pipeline.defs import pictures
 from civitai_pipeline.defs.assets.collection import image_pages
-from civitai_pipeline.defs.assets.common import TABLES, columns_in, table_asset, table_out
+from civitai_pipeline.defs.assets.common import TABLES, rows_in, table_asset, table_out
 from civitai_pipeline.defs.assets.lookups import resource_lookups
 from civitai_pipeline.defs.metadata import rows_as_table
 from civitai_pipeline.defs.partitions import model_version, version_of
@@ -14,18 +14,16 @@ from civitai_pipeline.defs.resources import LakeStore, Progress, taxonomy_in_use
 from civitai_pipeline.derive.category_changes import CODE_VERSION as CHANGES_CODE_VERSION
 from civitai_pipeline.derive.category_changes import build_category_changes, latest_change
 from civitai_pipeline.derive.near_duplicate_groups import CODE_VERSION as GROUPS_CODE_VERSION
-from civitai_pipeline.derive.near_duplicate_groups import PROMPT_COLUMNS as GROUPS_NEED
 from civitai_pipeline.derive.near_duplicate_groups import build_near_duplicate_groups
 from civitai_pipeline.derive.prompt_categories import CODE_VERSION as CATEGORIES_CODE_VERSION
-from civitai_pipeline.derive.prompt_categories import PROMPT_COLUMNS as CATEGORIES_NEED
-from civitai_pipeline.derive.prompt_categories import build_categories
+from civitai_pipeline.derive.prompt_categories import stage_categories
 from civitai_pipeline.derive.prompt_resources import CODE_VERSION as RESOURCES_CODE_VERSION
-from civitai_pipeline.derive.prompt_resources import PROMPT_COLUMNS as RESOURCES_NEED
 from civitai_pipeline.derive.prompt_resources import build_resources
 from civitai_pipeline.derive.prompt_tables import CODE_VERSION as PROMPTS_CODE_VERSION
 from civitai_pipeline.derive.prompt_tables import STEP_TABLES, build_prompt_tables
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.lookups import lookups_table, read_lookups
+from civitai_pipeline.lake.rows import PinnedTable, earlier_rows
 from civitai_pipeline.lake.tables import TableFile
 from civitai_pipeline.prompts.categories import Categorizer
 
@@ -69,17 +67,19 @@ def prompt_tables(
     group=TABLES,
     code_version=RESOURCES_CODE_VERSION,
     deps=[resource_lookups],
-    ins={"prompts": columns_in(RESOURCES_NEED)},
+    ins={"prompts": rows_in()},
 )
-def prompt_resources(prompts: pa.Table, store: LakeStore) -> pa.Table:
+def prompt_resources(context: dg.AssetExecutionContext, prompts: PinnedTable, store: LakeStore) -> TableFile:
     """Spreads the resources that each prompt's row names into rows of their own, named as far as is known."""
-    return build_resources(prompts, lookups_table(read_lookups(store.lake()).values()))
+    lake = store.lake()
+    made = build_resources(prompts, lookups_table(read_lookups(lake).values()))
+    return made.stage(lake, version_of(context.partition_key))
 
 
 @dg.multi_asset(
     name="category_tables",
     partitions_def=model_version,
-    ins={"prompts": columns_in(CATEGORIES_NEED)},
+    ins={"prompts": rows_in()},
     outs={
         # Written in this order. Were it the other, a crash between the two would lose a comparison.
         schemas.CATEGORY_CHANGES.name: table_out(
@@ -91,15 +91,16 @@ def prompt_resources(prompts: pa.Table, store: LakeStore) -> pa.Table:
     },
 )
 def category_tables(
-    context: dg.AssetExecutionContext, prompts: pa.Table, store: LakeStore
-) -> tuple[pa.Table, pa.Table]:
+    context: dg.AssetExecutionContext, prompts: PinnedTable, store: LakeStore
+) -> tuple[pa.Table, TableFile]:
     """Categorizes the prompts not categorized yet by this taxonomy, and compares what another one said of them."""
     lake, version = store.lake(), version_of(context.partition_key)
-    earlier = tables.read_earlier(lake, schemas.PROMPT_CATEGORIES, version)
+    earlier = earlier_rows(lake, schemas.PROMPT_CATEGORIES, version)
     history = tables.read_earlier(lake, schemas.CATEGORY_CHANGES, version)
-    made = build_categories(prompts, earlier, Categorizer(taxonomy_in_use()))
-    changes = build_category_changes(prompts, earlier, made, history)
-    shown = pictures.of_categories(made)
+    made = stage_categories(lake, version, prompts, earlier, Categorizer(taxonomy_in_use()))
+    decided = PinnedTable(made.table, made.path)
+    changes = build_category_changes(earlier, decided, history)
+    shown = pictures.of_categories(decided.read(["category", "confidence", "is_primary"]))
     if len(changes) and (history is None or not changes.equals(history)):
         shown["changes"] = rows_as_table(latest_change(changes), changes.column_names)
     context.add_output_metadata(shown, output_name=schemas.PROMPT_CATEGORIES.name)
@@ -110,8 +111,8 @@ def category_tables(
     schemas.NEAR_DUPLICATE_GROUPS,
     group=TABLES,
     code_version=GROUPS_CODE_VERSION,
-    ins={"prompts": columns_in(GROUPS_NEED)},
+    ins={"prompts": rows_in()},
 )
-def near_duplicate_groups(prompts: pa.Table) -> pa.Table:
+def near_duplicate_groups(prompts: PinnedTable) -> pa.Table:
     """Counts the images, prompts and authors of each group of near duplicates."""
     return build_near_duplicate_groups(prompts)

@@ -1,8 +1,8 @@
 """Analyses of a version's prompts as tables, each figure with its sample size beside it.
 
-Tables in, tables out, with DuckDB and numpy between them: ``basis`` derives what several families need once, each
-further module answers for one family of tables, and nothing here knows files, HTTP or Dagster. What the columns mean
-stands in ``lake.analysis_schemas``, the formulas in the data dictionary.
+Rows of tables in, tables out, with DuckDB and numpy between them: ``basis`` derives what several families need once,
+each further module answers for one family of tables, and nothing here knows files, HTTP or Dagster. What the columns
+mean stands in ``lake.analysis_schemas``, the formulas in the data dictionary.
 
 In all of them prompts that were withdrawn are left out (``capture_rates`` says how many), and an author is a user
 name; accounts that are gone, which the API calls "unknown", are no author.
@@ -26,11 +26,14 @@ from civitai_pipeline.derive.analyses.terms import tag_frequencies, tag_pairs
 from civitai_pipeline.derive.analyses.trends import weekly_trends
 from civitai_pipeline.derive.provenance import finished
 from civitai_pipeline.lake.analysis_schemas import ANALYSIS_TABLES
+from civitai_pipeline.lake.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pyarrow as pa
+
+    from civitai_pipeline.lake.rows import Rows
 
 # Raised whenever the same tables would give other rows.
 CODE_VERSION = "1"
@@ -51,20 +54,24 @@ _ANALYSES: dict[str, Callable[[Basis], pa.Table]] = {
 }
 
 
-def build_analyses(prompts: pa.Table, prompt_resources: pa.Table, prompt_categories: pa.Table) -> dict[str, pa.Table]:
+def build_analyses(
+    prompts: pa.Table | Rows, prompt_resources: pa.Table | Rows, prompt_categories: pa.Table | Rows
+) -> dict[str, pa.Table]:
     """The tables of ``lake.analysis_schemas``, by name, covering the pages that ``prompts`` covers.
 
-    Equal tables give equal analyses, in whatever order their rows are.
+    Equal tables give equal analyses, in whatever order their rows are. Memory is bounded but for some 100 bytes an
+    image and the tags met; what is more lies in temporary files meanwhile.
 
     Args:
         prompts: A version's ``prompts``; of its columns only ``basis.PROMPT_COLUMNS`` are looked at.
         prompt_resources: Its ``prompt_resources``; rows of images that ``prompts`` lacks are passed over.
         prompt_categories: Its ``prompt_categories``, likewise.
     """
-    with Basis(prompts, prompt_resources, prompt_categories) as basis:
+    source = rows_of(prompts)
+    with Basis(source, rows_of(prompt_resources), rows_of(prompt_categories)) as basis:
         for prepare in (prepare_lengths, prepare_tags, prepare_resources, prepare_terms):
             prepare(basis)
         return {
-            table.name: finished(table, _ANALYSES[table.name](basis), prompts, CODE_VERSION)
+            table.name: finished(table, _ANALYSES[table.name](basis), source.provenance, CODE_VERSION)
             for table in ANALYSIS_TABLES
         }

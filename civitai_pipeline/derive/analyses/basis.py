@@ -2,15 +2,18 @@
 
 Relations that :class:`Basis` offers, all over the prompts that still stand (``prompt_withdrawn_at`` is null):
 
-* ``images``: one row per image: ``image_id``, ``prompt``, ``negative`` and ``author`` as numbers that mean nothing but
-  sameness (``prompt`` by the normalised prompt, ``negative`` by the letter; null where there is none), ``row``, the
-  number of its text, ``first`` (whether no image with a smaller id has its ``prompt``), ``week`` (its Monday in UTC),
-  ``engagement``, that and its logarithm in millionths, lengths, and the settings
-* ``prompt_texts``, ``negative_texts``: the texts behind ``row`` and ``negative``, as ``text`` and ``content``
+* ``images``: one row per image: ``image_id``, ``row`` (its place in the prompts table), ``prompt`` and ``negative``
+  (the row of the image with the smallest id that has the same normalised prompt, or the same negative prompt to the
+  letter; null where there is none), ``author`` (a number that means nothing but sameness), ``first`` (whether
+  ``prompt`` is its own row), ``week`` (its Monday in UTC), ``engagement``, that and its logarithm in millionths,
+  lengths, and the settings
 * ``prompt_tags``, ``negative_tags``: one row per distinct prompt or negative prompt and distinct tag: ``text`` (the
-  number of the prompt), ``tag``, ``position`` of the first time; equal prompts have the tags of the first
+  ``prompt`` or ``negative``), ``tag``, ``position`` of the first time; equal prompts have the tags of the first
 * ``tags``: ``tag`` and its ``name``
 * ``resources``, ``categories``: the tables of those names, of standing prompts
+
+Texts are no relation: they are most of a version's bytes, and pass by some thousands at a time (``texts``). What the
+relations take beyond a bound lies in temporary files.
 
 Sums are taken over integers only (millionths, where a number has a fraction): a sum of floats depends on the
 order in which threads add, and equal input must give equal tables.
@@ -18,33 +21,43 @@ order in which threads add, and equal input must give equal tables.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Self
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from civitai_pipeline.derive.analyses.splitting import Vocabulary, split_texts
+from civitai_pipeline.derive.analyses.splitting import FOUND, Vocabulary, split_texts
+from civitai_pipeline.derive.bounded import bounded_database, collect
+from civitai_pipeline.lake import schemas
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from numpy.typing import NDArray
+
+    from civitai_pipeline.lake.rows import Rows
 
 SETTINGS = (
     "sampler", "scheduler", "steps", "cfg_scale", "width", "height", "seed", "clip_skip", "checkpoint_name",
     "generator", "base_model",
 )  # fmt: skip
-# quality_score is not among them, on purpose: it counts words, and no word may be judged by it.
-PROMPT_COLUMNS = (
-    "image_id", "model_version_id", "username", "created_at", "prompt", "negative_prompt", "prompt_hash",
-    "prompt_length", "tag_count", "word_count", "engagement", "prompt_withdrawn_at", *SETTINGS,
-)  # fmt: skip
 RESOURCE_COLUMNS = (
     "image_id", "position", "resource_type", "resource_name", "resource_version_id", "resource_hash", "weight",
 )  # fmt: skip
 CATEGORY_COLUMNS = ("image_id", "category")
+# Of the prompts: what numbers are made of, and what goes into ``images``; the texts are read by themselves.
+_NUMBERED = ("image_id", "prompt_hash", "username", "negative_prompt", "prompt_withdrawn_at")
+_KEPT = ("image_id", "created_at", "prompt_length", "tag_count", "word_count", "engagement", *SETTINGS)
+# All that is looked at. quality_score is not among them, on purpose: it counts words, and no word may be judged by it.
+PROMPT_COLUMNS = tuple(sorted({"model_version_id", "prompt", *_NUMBERED, *_KEPT}))
+_TEXTS = {"prompt": "prompt", "negative": "negative_prompt"}
+
+_DIGEST = pa.binary(16)
+TEXT = pa.schema([pa.field("text", pa.int32()), pa.field("content", pa.string())])
 
 
 class Basis:
@@ -57,23 +70,27 @@ class Basis:
 
     Attributes:
         held: Images with a prompt, the withdrawn among them.
-        standing: Images whose prompt stands.
-        negatives: The distinct negative prompts.
     """
 
-    def __init__(self, prompts: pa.Table, prompt_resources: pa.Table, prompt_categories: pa.Table) -> None:
+    def __init__(self, prompts: Rows, prompt_resources: Rows, prompt_categories: Rows) -> None:
         self.held = len(prompts)
-        standing = _standing(prompts.select(PROMPT_COLUMNS))
-        self.standing = len(standing)
-        self.model_version_id: int | None = prompts.column("model_version_id")[0].as_py() if self.held else None
-        self._connection = duckdb.connect()
-        # A second thread takes a fifth more of the processor and saves a twentieth of the time.
-        self._connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
-        self._load_images(standing)
-        self._load_tags()
-        self._connection.register("resources_in", prompt_resources.select(RESOURCE_COLUMNS))
-        self._connection.register("categories_in", prompt_categories.select(CATEGORY_COLUMNS))
-        self._connection.execute(_RESOURCES_AND_CATEGORIES)
+        self.model_version_id = _version(prompts)
+        self._prompts = prompts
+        with ExitStack() as stack:
+            self._connection = stack.enter_context(bounded_database(self.held))
+            self._load_images()
+            self._load_tags()
+            self.collect(
+                "resources",
+                _of(schemas.PROMPT_RESOURCES, RESOURCE_COLUMNS),
+                self._standing(prompt_resources, RESOURCE_COLUMNS),
+            )
+            self.collect(
+                "categories",
+                _of(schemas.PROMPT_CATEGORIES, CATEGORY_COLUMNS),
+                self._standing(prompt_categories, CATEGORY_COLUMNS),
+            )
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +98,7 @@ class Basis:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._connection.close()
+        self._open.close()
 
     def execute(self, sql: str) -> None:
         """Runs statements that make relations; what they make is for one family alone."""
@@ -102,81 +119,139 @@ class Basis:
         """Makes a table known to queries."""
         self._connection.register(name, data)
 
-    def _load_images(self, standing: pa.Table) -> None:
-        negative = _encoded(_written(standing.column("negative_prompt")))
-        prompt = _encoded(standing.column("prompt_hash"))
-        author = _encoded(authors_of(standing.column("username")))
-        numbered = standing.drop_columns(["prompt", "negative_prompt", "prompt_hash", "username"])
-        for name, codes in (("prompt", prompt), ("negative", negative), ("author", author)):
-            numbered = numbered.append_column(name, codes.indices)
-        numbered = numbered.append_column("row", pa.array(np.arange(len(standing), dtype=np.int32)))
-        self._texts, self.negatives = standing.column("prompt"), pa.chunked_array([negative.dictionary])
-        self._connection.register("standing", numbered)
-        self._connection.register("prompt_texts", _numbered(self._texts))
-        self._connection.register("negative_texts", _numbered(self.negatives))
-        self._connection.execute(_IMAGES)
+    def collect(self, relation: str, empty: pa.Table, parts: Iterable[pa.Table], select: str = "*") -> None:
+        """Makes a relation from a stream of tables, as :func:`bounded.collect` does."""
+        collect(self._connection, relation, empty, parts, select)
+
+    def texts(self, side: str, *, distinct: bool) -> Iterator[pa.Table]:
+        """The prompts (``side`` is ``prompt``) or negative prompts (``negative``), some thousands at a time.
+
+        Args:
+            side: Which texts.
+            distinct: Whether of equal ones only the first is wanted.
+
+        Yields:
+            Tables of the schema :data:`TEXT`: ``text`` is the row of an image, ``content`` the text.
+        """
+        numbers = self._number_of[side]
+        rows = numbers[numbers == self._rows] if distinct else self._rows[numbers >= 0]
+        done = 0
+        for part in self._prompts.at(rows, [_TEXTS[side]]):
+            yield pa.table([rows[done : done + len(part)], part.column(0)], schema=TEXT)
+            done += len(part)
+
+    def _load_images(self) -> None:
+        self._number()
+        done, columns = 0, list(_KEPT)
+        names = ("row", "prompt", "negative", "author")
+
+        def parts() -> Iterator[pa.Table]:
+            nonlocal done
+            for part in self._prompts.at(self._rows, columns):
+                here = slice(done, done + len(part))
+                done += len(part)
+                numbers = (self._rows, *(self._number_of[name] for name in names[1:]))
+                arrays = [pa.array(values[here], mask=values[here] < 0) for values in numbers]
+                yield pa.table([*part.columns, *arrays], names=[*columns, *names])
+
+        empty = _of(schemas.PROMPTS, columns)
+        for name in names:
+            empty = empty.append_column(name, pa.array([], pa.int32()))
+        self.collect("images", empty, parts(), _IMAGE)
+
+    def _number(self) -> None:
+        """Finds the rows that stand, and gives their prompts, negative prompts and authors numbers."""
+        ids, rows, done = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)], 0
+        prompts, negatives, authors = ([pa.array([], kind)] for kind in (pa.string(), _DIGEST, pa.string()))
+        for batch in self._prompts.batches(_NUMBERED):
+            stands = batch.column("prompt_withdrawn_at").is_null()
+            rows.append(np.flatnonzero(stands.to_numpy(zero_copy_only=False)).astype(np.int32) + np.int32(done))
+            done += len(batch)
+            standing = batch if pc.all(stands).as_py() else batch.filter(stands)
+            ids.append(standing.column("image_id").to_numpy())
+            prompts.append(standing.column("prompt_hash"))
+            negatives.append(_digests(_written(standing.column("negative_prompt"))))
+            authors.append(authors_of(standing.column("username")))
+        self._rows, every_id = np.concatenate(rows), np.concatenate(ids)
+        self._ids = np.sort(every_id)
+        # Larger ids first, so that of equal ones the smallest has the last word.
+        order = np.argsort(every_id)[::-1]
+        self._number_of = {
+            "prompt": self._firsts(_codes(prompts), order),
+            "negative": self._firsts(_codes(negatives), order),
+            "author": _codes(authors),
+        }
+
+    def _firsts(self, codes: NDArray[np.int32], order: NDArray[np.int64]) -> NDArray[np.int32]:
+        """For each row that stands the first one that has its code; -1 for one without a code."""
+        # The last place is for those without.
+        first = np.full(int(codes.max(initial=-1)) + 2, -1, np.int32)
+        first[codes[order]] = self._rows[order]
+        first[-1] = -1
+        found: NDArray[np.int32] = first[codes]
+        return found
 
     def _load_tags(self) -> None:
         """Cuts the first text of each distinct prompt, and each distinct negative prompt."""
-        firsts = self._connection.sql("SELECT row FROM images WHERE first ORDER BY prompt").to_arrow_table()
         vocabulary = Vocabulary()
-        # Numbers of prompts run from 0 without a gap, so a prompt's number is the place of its first text.
-        firsts_of_prompts = firsts.column("row").combine_chunks()
-        every_negative = pa.array(np.arange(len(self.negatives), dtype=np.int32))
-        for relation, texts, places in (
-            ("prompt_tags", self._texts, firsts_of_prompts),
-            ("negative_tags", self.negatives, every_negative),
-        ):
-            self._connection.execute(f"CREATE TABLE {relation} (text INTEGER, tag INTEGER, position INTEGER)")
-            for found in split_texts(texts, places, vocabulary):
-                self._connection.register("found", found)
-                self._connection.execute(f"INSERT INTO {relation} SELECT text, tag, position FROM found")  # noqa: S608 - our own
+        for side in _TEXTS:
+            self.collect(f"{side}_tags", FOUND.empty_table(), split_texts(self.texts(side, distinct=True), vocabulary))
         names = pa.table({"tag": np.arange(len(vocabulary.names), dtype=np.int32), "name": vocabulary.names})
         self._connection.register("tags", names)
         # The slices' parts, a quarter of what 100,000 prompts take, would otherwise be kept for Arrow's next table.
         pa.default_memory_pool().release_unused()
 
+    def _standing(self, table: Rows, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+        """The rows of a table whose image's prompt stands."""
+        for batch in table.batches(columns):
+            images = batch.column("image_id").to_numpy()
+            place = np.minimum(np.searchsorted(self._ids, images), len(self._ids) - 1)
+            kept = self._ids[place] == images if len(self._ids) else np.zeros(len(images), bool)
+            yield pa.Table.from_batches([batch if kept.all() else batch.filter(pa.array(kept))])
 
-def _standing(prompts: pa.Table) -> pa.Table:
-    """The rows whose prompt has not been withdrawn; mostly that is all of them, and nothing is copied."""
-    gone = prompts.column("prompt_withdrawn_at")
-    return prompts if gone.null_count == len(gone) else prompts.filter(pc.is_null(gone))
+
+def _version(prompts: Rows) -> int | None:
+    for batch in prompts.batches(["model_version_id"]):
+        return int(batch.column(0)[0].as_py())
+    return None
 
 
-def authors_of(usernames: pa.ChunkedArray) -> pa.ChunkedArray:
+def _of(table: schemas.Table, columns: Iterable[str]) -> pa.Table:
+    return table.arrow_schema.empty_table().select(list(columns))
+
+
+def authors_of(usernames: pa.Array) -> pa.Array:
     """Who made an image; null where the API names nobody, or "unknown", as it does for accounts that are gone."""
     trimmed = pc.utf8_trim_whitespace(usernames)
     unnamed = pc.is_in(trimmed, value_set=pa.array(["", "unknown"]))
     return pc.if_else(unnamed, pa.scalar(None, pa.string()), trimmed)
 
 
-def _written(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+def _written(texts: pa.Array) -> pa.Array:
     """``texts`` with a null for what is white space only."""
     blank = pc.equal(pc.utf8_trim_whitespace(texts), "")
     return pc.if_else(blank, pa.scalar(None, pa.string()), texts)
 
 
-def _encoded(values: pa.ChunkedArray) -> pa.DictionaryArray:
-    return pc.dictionary_encode(values).combine_chunks()
+def _digests(texts: pa.Array) -> pa.Array:
+    """A number of 128 bits for each text, null for null: what equal ones are known by without keeping them."""
+    encoded = pc.dictionary_encode(texts)
+    digests = [blake2b(text.encode(), digest_size=16).digest() for text in encoded.dictionary.to_pylist()]
+    return pa.array(digests, _DIGEST).take(encoded.indices)
 
 
-def _numbered(contents: pa.ChunkedArray) -> pa.Table:
-    return pa.table({"text": np.arange(len(contents), dtype=np.int32), "content": contents})
+def _codes(values: list[pa.Array]) -> NDArray[np.int32]:
+    """A number for each value, the same for equal ones; -1 for null."""
+    encoded = pc.dictionary_encode(pa.chunked_array(values)).combine_chunks()
+    codes: NDArray[np.int32] = pc.fill_null(encoded.indices, -1).to_numpy()
+    return codes
 
 
 # Reactions fit 32 bits and the prior is worth a tenth of one at least, so engagement lies well within the bounds.
-_IMAGES = """
-CREATE TABLE images AS
-SELECT * EXCLUDE (model_version_id, prompt_withdrawn_at, created_at, engagement),
-       row_number() OVER (PARTITION BY prompt ORDER BY image_id) = 1 AS first,
-       date_trunc('week', created_at AT TIME ZONE 'UTC')::DATE AS week,
-       engagement,
-       round(engagement * 1e6)::BIGINT AS engagement_millionths,
-       round(ln(engagement) * 1e6)::BIGINT AS log_engagement
-FROM (SELECT * REPLACE (CASE WHEN engagement BETWEEN 1e-12 AND 1e12 THEN engagement END AS engagement) FROM standing)
-"""
-
-_RESOURCES_AND_CATEGORIES = """
-CREATE VIEW resources AS SELECT * FROM resources_in SEMI JOIN images USING (image_id);
-CREATE TABLE categories AS SELECT DISTINCT * FROM categories_in SEMI JOIN images USING (image_id);
+_IMAGE = """
+* EXCLUDE (created_at, engagement), prompt = row AS first,
+date_trunc('week', created_at AT TIME ZONE 'UTC')::DATE AS week,
+CASE WHEN part.engagement BETWEEN 1e-12 AND 1e12 THEN part.engagement END AS engagement,
+round(CASE WHEN part.engagement BETWEEN 1e-12 AND 1e12 THEN part.engagement END * 1e6)::BIGINT AS engagement_millionths,
+round(ln(CASE WHEN part.engagement BETWEEN 1e-12 AND 1e12 THEN part.engagement END) * 1e6)::BIGINT AS log_engagement
 """

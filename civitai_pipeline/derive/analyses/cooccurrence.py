@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+
+# Some 20 MB for 200 terms; an author's rows stay together, however many they are.
+_CHUNK_ROWS = 50_000
 
 
 class Together(NamedTuple):
@@ -45,12 +50,26 @@ def count_together(
         first: For each row, whether it is the image that counts as the prompt.
         author: For each row, its author; negative where nobody is named.
     """
-    used = np.zeros((terms, len(author)), dtype=bool)
-    used[term, row] = True
-    named = np.flatnonzero(author >= 0)
-    return Together(
-        _count_rows(_packed(used)), _count_rows(_packed(used & first)), _count_authors(used[:, named], author[named])
-    )
+    images, prompts, authors = (np.zeros((terms, terms), dtype=np.int64) for _ in range(3))
+    for begin, end in _chunks(author):
+        here = (row >= begin) & (row < end)
+        used = np.zeros((terms, end - begin), dtype=bool)
+        used[term[here], row[here] - begin] = True
+        images += _count_rows(_packed(used))
+        prompts += _count_rows(_packed(used & first[begin:end]))
+        named = np.flatnonzero(author[begin:end] >= 0)
+        authors += _count_authors(used[:, named], author[begin:end][named])
+    return Together(images, prompts, authors)
+
+
+def _chunks(author: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
+    """Where to cut the rows so that no named author is in two pieces."""
+    ends = np.flatnonzero((np.diff(author, append=-2) != 0) | (author < 0))
+    begin = 0
+    while begin < len(author):
+        end = int(ends[np.searchsorted(ends, min(begin + _CHUNK_ROWS, len(author)) - 1)]) + 1
+        yield begin, end
+        begin = end
 
 
 def _count_rows(columns: NDArray[np.uint64]) -> NDArray[np.int64]:

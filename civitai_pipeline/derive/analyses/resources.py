@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Beyond these stand resources of a handful of images. With a single checkpoint one image is not a distribution.
 MOST_RESOURCES, MOST_CHECKPOINTS, WITH_CHECKPOINT_LEAST_IMAGES = 2_000, 50, 2
 
+# Four times as many together take more than DuckDB is let have.
+_IMAGES_A_PART = 250_000
+
 PAIRED_LORAS, PAIRED_CHECKPOINTS = 100, 30
 PAIR_LEAST_IMAGES, PAIR_LEAST_AUTHORS = 5, 3
 
@@ -74,27 +77,34 @@ FROM used_resources WHERE type = 'checkpoint' GROUP BY image_id;
 
 def resource_usage(basis: Basis) -> pa.Table:
     """Use and weights of each resource: over all images, and for each checkpoint."""
-    return basis.table(_USAGE, most=MOST_RESOURCES, checkpoints=MOST_CHECKPOINTS, least=WITH_CHECKPOINT_LEAST_IMAGES)
+    # Quantiles and counts of different values keep what they have seen in memory, so some resources at a time.
+    parts = basis.held // _IMAGES_A_PART + 1
+    basis.execute(_LISTED.format(most=MOST_RESOURCES, checkpoints=MOST_CHECKPOINTS, parts=parts))
+    for part in range(parts):
+        made = "INSERT INTO counted" if part else "CREATE TEMP TABLE counted AS"
+        basis.execute(made + _COUNTED.format(part=part, least=WITH_CHECKPOINT_LEAST_IMAGES))
+    return basis.table(_USAGE)
 
 
-_USAGE = """
-WITH placed AS (
-    SELECT image_id, prompt, author, engagement, engagement_millionths, coalesce(checkpoint, 'none') AS checkpoint
-    FROM images LEFT JOIN image_checkpoints USING (image_id)
-),
-checkpoints AS (
-    SELECT checkpoint, count(*) AS images_total FROM placed GROUP BY checkpoint
-    QUALIFY checkpoint = 'none' OR row_number() OVER (ORDER BY checkpoint = 'none', images_total DESC, checkpoint)
-        <= $checkpoints
-    UNION ALL SELECT 'all', count(*) FROM placed
-),
-listed AS (
-    SELECT type, key FROM used_resources GROUP BY type, key
-    QUALIFY row_number() OVER (ORDER BY count(*) DESC, type, key) <= $most
-),
-used AS (
+_LISTED = """
+CREATE TEMP TABLE placed AS
+SELECT image_id, prompt, author, engagement, engagement_millionths, coalesce(checkpoint, 'none') AS checkpoint
+FROM images LEFT JOIN image_checkpoints USING (image_id);
+CREATE TEMP TABLE checkpoints AS
+SELECT checkpoint, count(*) AS images_total FROM placed GROUP BY checkpoint
+QUALIFY checkpoint = 'none' OR row_number() OVER (ORDER BY checkpoint = 'none', images_total DESC, checkpoint)
+    <= {checkpoints}
+UNION ALL SELECT 'all', count(*) FROM placed;
+CREATE TEMP TABLE listed AS
+SELECT type, key, row_number() OVER (ORDER BY count(*) DESC, type, key) AS rank, rank % {parts} AS part
+FROM used_resources GROUP BY type, key QUALIFY rank <= {most};
+"""
+
+_COUNTED = """
+WITH used AS (
     SELECT placed.*, type, key, version_id, weight
-    FROM used_resources SEMI JOIN listed USING (type, key) JOIN placed USING (image_id)
+    FROM used_resources SEMI JOIN (SELECT type, key FROM listed WHERE part = {part}) USING (type, key)
+    JOIN placed USING (image_id)
 ),
 grouped AS (
     SELECT * FROM used WHERE type <> 'checkpoint'
@@ -111,21 +121,25 @@ of_authors AS (
 counted AS (
     SELECT checkpoint, type, key, any_value(version_id) AS version_id, count(*) AS images,
            count(DISTINCT prompt) AS prompts, count(DISTINCT author) AS authors, count(weight) AS weights,
-           min(weight) AS weight_minimum, quantile_cont(weight, 0.25) AS weight_q1,
-           quantile_cont(weight, 0.5) AS weight_median, quantile_cont(weight, 0.75) AS weight_q3,
+           min(weight) AS weight_minimum, quantile_cont(weight, [0.25, 0.5, 0.75]) AS weight_quartiles,
            max(weight) AS weight_maximum, count(engagement) AS engagement_n,
            sum(engagement_millionths) / 1e6 / count(engagement) AS engagement_mean,
            quantile_cont(engagement, 0.5) AS engagement_median
-    FROM grouped GROUP BY checkpoint, type, key
-    HAVING count(*) >= $least OR checkpoint = 'all'
+    FROM grouped SEMI JOIN checkpoints USING (checkpoint) GROUP BY checkpoint, type, key
+    HAVING count(*) >= {least} OR checkpoint = 'all'
 )
+SELECT * FROM counted LEFT JOIN of_authors USING (checkpoint, type, key)
+"""
+
+_USAGE = """
 SELECT checkpoint AS checkpoint_key, c.label AS checkpoint, type AS resource_type, key AS resource_key,
        r.label AS resource, version_id AS resource_version_id, images, prompts, authors, images_total,
        images / images_total AS share, weights, (images - weights) / images AS weight_unknown_share,
-       coalesce(weight_authors, 0) AS weight_authors, weight_minimum, weight_q1, weight_median, weight_q3,
+       coalesce(weight_authors, 0) AS weight_authors, weight_minimum,
+       weight_quartiles[1] AS weight_q1, weight_quartiles[2] AS weight_median, weight_quartiles[3] AS weight_q3,
        weight_maximum, weight_author_median, engagement_n,
        CASE WHEN engagement_n > 0 THEN engagement_mean END AS engagement_mean, engagement_median
-FROM counted JOIN checkpoints USING (checkpoint) LEFT JOIN of_authors USING (checkpoint, type, key)
+FROM counted JOIN checkpoints USING (checkpoint)
 LEFT JOIN resource_names r USING (type, key)
 LEFT JOIN resource_names c ON c.type = 'checkpoint' AND c.key = checkpoint
 ORDER BY checkpoint_key, resource_type, resource_key

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from civitai_pipeline.prompts.text import normalise_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 MAX_TAG_LENGTH = 60
 # Some 400,000 parts at a time: 20 MB of text and codes.
 TEXTS_PER_SLICE = 10_000
+# Every time tags are numbered, the whole vocabulary is looked at: for each slice that would be time squared.
+_TAGS_NUMBERED_AT_ONCE = 1_000_000
+
+# What :func:`split_texts` gives.
+FOUND = pa.schema([pa.field(name, pa.int32()) for name in ("text", "tag", "position")])
 
 # The commas of Chinese and Japanese (and those that NFKC would make of others), and what separates like a comma.
 _SEPARATORS = r"<[\w-]+:[^<>]*>|[\x{FF0C}\x{3001}\x{FE50}\x{FE10}\r\n]|\bBREAK\b"
@@ -56,24 +61,56 @@ class Vocabulary:
         return whole
 
 
-def split_texts(texts: pa.ChunkedArray, places: pa.Array, vocabulary: Vocabulary) -> Iterator[pa.Table]:
-    """The tags of the texts at some places: tables of ``text``, ``tag`` and ``position``.
+def split_texts(texts: Iterable[pa.Table], vocabulary: Vocabulary) -> Iterator[pa.Table]:
+    """The tags of texts: tables of the schema :data:`FOUND`.
 
-    ``text`` counts the places given from 0, ``tag`` is the tag's number, ``position`` counts from 1. Of a tag that a
-    text repeats only the first time counts. A table holds whole texts.
+    Args:
+        texts: Tables of ``text``, a number for each text, and ``content``.
+        vocabulary: Numbers the tags.
+
+    Yields:
+        ``text``, ``tag`` (the tag's number) and ``position``, which counts from 1. Of a tag that a text repeats only
+        the first time counts. A table holds whole texts.
     """
-    for start in range(0, len(places), TEXTS_PER_SLICE):
-        taken = texts.take(places.slice(start, TEXTS_PER_SLICE)).combine_chunks()
-        parts = pc.split_pattern(_separated(taken), ",")
-        parents = pc.list_parent_indices(parts).to_numpy().astype(np.int32)
-        encoded = pc.dictionary_encode(pc.ascii_trim_whitespace(pc.list_flatten(parts)))
-        tags = _numbers(encoded.dictionary, vocabulary)[encoded.indices.to_numpy()]
-        positions = _positions(parents, tags != _BLANK)
-        found = np.flatnonzero(tags >= 0)
-        # The smallest place of each text and tag.
-        _, first = np.unique(parents[found].astype(np.int64) << 32 | tags[found], return_index=True)
-        kept = found[first]
-        yield pa.table({"text": parents[kept] + np.int32(start), "tag": tags[kept], "position": positions[kept]})
+    cut: list[pa.Table] = []
+    for part in texts:
+        for start in range(0, len(part), TEXTS_PER_SLICE):
+            cut.append(_cut(part.slice(start, TEXTS_PER_SLICE)))
+            if sum(map(len, cut)) >= _TAGS_NUMBERED_AT_ONCE:
+                yield _numbered(cut, vocabulary)
+                cut = []
+    if cut:
+        yield _numbered(cut, vocabulary)
+
+
+def _cut(texts: pa.Table) -> pa.Table:
+    """The tags of some texts, still as words: columns as :data:`FOUND`, ``tag`` a dictionary."""
+    parts = pc.split_pattern(_separated(texts.column("content").combine_chunks()), ",")
+    parents = pc.list_parent_indices(parts).to_numpy()
+    encoded = pc.dictionary_encode(pc.ascii_trim_whitespace(pc.list_flatten(parts)))
+    words, codes = _words(encoded.dictionary)
+    tags = codes[encoded.indices.to_numpy()]
+    positions = _positions(parents, tags != _BLANK)
+    found = np.flatnonzero(tags >= 0)
+    # The smallest place of each text and tag.
+    _, first = np.unique(parents[found].astype(np.int64) << 32 | tags[found], return_index=True)
+    kept = found[first]
+    numbers = texts.column("text").to_numpy()[parents[kept]]
+    return pa.table(
+        {
+            "text": numbers,
+            "tag": pa.DictionaryArray.from_arrays(pa.array(tags[kept]), words),
+            "position": positions[kept],
+        }
+    )
+
+
+def _numbered(cut: list[pa.Table], vocabulary: Vocabulary) -> pa.Table:
+    """Tables of :func:`_cut` as one, with the tags' numbers."""
+    together = pa.concat_tables(cut).combine_chunks()
+    words = together.column("tag").chunk(0)
+    numbers = vocabulary.numbers_of(words.dictionary)[words.indices.to_numpy()]
+    return together.set_column(1, "tag", pa.array(numbers)).cast(FOUND)
 
 
 def _separated(texts: pa.Array) -> pa.Array:
@@ -86,16 +123,15 @@ def _separated(texts: pa.Array) -> pa.Array:
     return once
 
 
-def _numbers(parts: pa.Array, vocabulary: Vocabulary) -> NDArray[np.int32]:
-    """The tag number of each part; ``_BLANK`` or ``_SENTENCE`` for what is no tag."""
-    names = normal_forms(parts)
-    encoded = pc.dictionary_encode(names)
+def _words(parts: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
+    """The tags among parts, each once, and the place of each part there; ``_BLANK`` or ``_SENTENCE`` for no tag."""
+    encoded = pc.dictionary_encode(normal_forms(parts))
     lengths = pc.utf8_length(encoded.dictionary).to_numpy()
-    numbers = np.where(lengths == 0, _BLANK, _SENTENCE).astype(np.int32)
+    codes = np.where(lengths == 0, _BLANK, _SENTENCE).astype(np.int32)
     is_tag = (lengths > 0) & (lengths <= MAX_TAG_LENGTH)
-    numbers[is_tag] = vocabulary.numbers_of(encoded.dictionary.filter(pa.array(is_tag)))
-    every: NDArray[np.int32] = numbers[encoded.indices.to_numpy()]
-    return every
+    codes[is_tag] = np.arange(np.count_nonzero(is_tag))
+    every: NDArray[np.int32] = codes[encoded.indices.to_numpy()]
+    return encoded.dictionary.filter(pa.array(is_tag)), every
 
 
 def normal_forms(parts: pa.Array) -> pa.Array:
@@ -116,7 +152,7 @@ def normal_forms(parts: pa.Array) -> pa.Array:
     return pc.replace_with_mask(plain, odd, pa.array(written, type=pa.string()))
 
 
-def _positions(parents: NDArray[np.int32], written: NDArray[np.bool_]) -> NDArray[np.int32]:
+def _positions(parents: NDArray[np.integer], written: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The place of each part among the written ones of its text, from 1."""
     if not len(parents):
         return np.zeros(0, dtype=np.int32)

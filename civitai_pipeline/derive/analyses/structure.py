@@ -7,12 +7,14 @@ negative prompts.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from civitai_pipeline.derive.analyses.basis import TEXT
 from civitai_pipeline.derive.analyses.splitting import MAX_TAG_LENGTH
 
 if TYPE_CHECKING:
@@ -98,9 +100,10 @@ BINS = {"characters": (50, 3000), "words": (10, 500), "tags": (5, 200)}
 
 def prompt_structure(basis: Basis) -> pa.Table:
     """How many images, prompts and authors show each mark, of all that have a text on that side."""
-    for texts in ("prompt_texts", "negative_texts"):
-        bits = " + ".join(f"(({mark.sql})::BIGINT << {place})" for place, mark in enumerate(MARKS.values()))
-        basis.execute(f"CREATE TEMP TABLE {texts}_marks AS SELECT text, {bits} AS marks FROM {texts}")  # noqa: S608 - our own
+    bits = " + ".join(f"(({mark.sql})::BIGINT << {place})" for place, mark in enumerate(MARKS.values()))
+    for side, distinct in (("prompt", False), ("negative", True)):
+        texts = basis.texts(side, distinct=distinct)
+        basis.collect(f"{side}_marks", TEXT.empty_table(), texts, f"text, {bits} AS marks")
     names = pa.table({"place": pa.array(range(len(MARKS)), pa.int32()), "measure": list(MARKS)})
     basis.register("measures", names)
     return basis.table(_STRUCTURE)
@@ -109,10 +112,10 @@ def prompt_structure(basis: Basis) -> pa.Table:
 _STRUCTURE = """
 WITH marked AS (
     SELECT 'prompt' AS side, image_id, prompt AS text, author, marks
-    FROM images JOIN prompt_texts_marks marks ON marks.text = images.row
+    FROM images JOIN prompt_marks marks ON marks.text = images.row
     UNION ALL
     SELECT 'negative', image_id, negative, author, marks
-    FROM images JOIN negative_texts_marks marks ON marks.text = images.negative
+    FROM images JOIN negative_marks marks ON marks.text = images.negative
 ),
 -- Each image, each text and each author with all of its marks at once, so that the marks need one pass.
 counted AS (
@@ -134,13 +137,19 @@ GROUP BY side, measure ORDER BY side, measure
 
 def prepare(basis: Basis) -> None:
     """Makes ``lengths``: a row per image, side and quantity."""
-    basis.register("negative_counts", text_counts(basis.negatives.combine_chunks()))
+    parts = (_counted(part) for part in basis.texts("negative", distinct=True))
+    basis.collect("negative_counts", _counted(TEXT.empty_table()), parts)
     basis.execute(_LENGTHS)
 
 
 def length_statistics(basis: Basis) -> pa.Table:
     """Mean, spread and quartiles of each length, over images and over distinct texts."""
-    return basis.table(_STATISTICS)
+    # One after the other: quantiles keep every length in memory that cannot be set aside.
+    every = itertools.product(("negative", "prompt"), sorted(BINS), ("images", "texts"))
+    return pa.concat_tables(
+        basis.table(_STATISTICS.format(side=side, quantity=quantity, counted=counted))
+        for side, quantity, counted in every
+    )
 
 
 def length_bins(basis: Basis) -> pa.Table:
@@ -149,6 +158,10 @@ def length_bins(basis: Basis) -> pa.Table:
     width = f"CASE quantity {cases} END".format(*(width for width, _ in BINS.values()))
     last = f"CASE quantity {cases} END".format(*(last for _, last in BINS.values()))
     return basis.table(_BINS.format(width=width, last=last))
+
+
+def _counted(texts: pa.Table) -> pa.Table:
+    return text_counts(texts.column("content").combine_chunks()).set_column(0, "text", texts.column("text"))
 
 
 def text_counts(texts: pa.Array) -> pa.Table:
@@ -175,8 +188,7 @@ WITH measured AS (
     SELECT 'prompt' AS side, author, first, prompt_length AS characters, word_count AS words, tag_count AS tags
     FROM images
     UNION ALL
-    SELECT 'negative', author, row_number() OVER (PARTITION BY negative ORDER BY image_id) = 1,
-           characters, words, tags
+    SELECT 'negative', author, negative = row, characters, words, tags
     FROM images JOIN negative_counts ON negative_counts.text = images.negative
 )
 UNPIVOT measured ON characters, words, tags INTO NAME quantity VALUE length
@@ -184,11 +196,8 @@ UNPIVOT measured ON characters, words, tags INTO NAME quantity VALUE length
 
 # From sums of integers: var = (n * sum(x^2) - sum(x)^2) / (n * (n - 1)).
 _STATISTICS = """
-WITH counted AS (
-    SELECT *, 'images' AS counted FROM lengths
-    UNION ALL SELECT *, 'texts' FROM lengths WHERE first
-)
-SELECT side, quantity, counted, count(*) AS n, count(DISTINCT author) AS authors,
+SELECT '{side}' AS side, '{quantity}' AS quantity, '{counted}' AS counted, count(*) AS n,
+       count(DISTINCT author) AS authors,
        sum(length) / count(*) AS mean,
        CASE WHEN count(*) > 1 THEN
            sqrt((count(*)::HUGEINT * sum(length::BIGINT * length) - sum(length) * sum(length))::DOUBLE
@@ -197,7 +206,8 @@ SELECT side, quantity, counted, count(*) AS n, count(DISTINCT author) AS authors
        min(length) AS minimum,
        quantile_cont(length, 0.25) AS q1, quantile_cont(length, 0.5) AS median, quantile_cont(length, 0.75) AS q3,
        max(length) AS maximum
-FROM counted GROUP BY side, quantity, counted ORDER BY side, quantity, counted
+FROM lengths WHERE side = '{side}' AND quantity = '{quantity}' AND (first OR '{counted}' = 'images')
+HAVING count(*) > 0
 """
 
 _BINS = """

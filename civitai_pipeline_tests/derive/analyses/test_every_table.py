@@ -8,21 +8,24 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from civitai_pipeline.derive.analyses import CODE_VERSION, build_analyses
-from civitai_pipeline.lake import schemas
+from civitai_pipeline.derive.analyses import CODE_VERSION, build_analyses, cooccurrence, resources
+from civitai_pipeline.lake import rows, schemas
+from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.lake.rows import PinnedTable
 from civitai_pipeline.lake.schemas import ANALYSIS_TABLES
-from civitai_pipeline.lake.tables import Provenance, from_rows, schema_faults
+from civitai_pipeline.lake.tables import Provenance, from_rows, schema_faults, write_table
 from civitai_pipeline.prompts.text import storable
 from civitai_pipeline_tests.report.examples import make_tables
 
 from .examples import MONDAY, analyses, image, resource
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from pathlib import Path
 
     from civitai_pipeline.report import VersionTables
 
@@ -91,6 +94,26 @@ def test_the_order_of_rows_makes_no_difference(version: VersionTables, made: dic
         for table in (version.prompts, version.prompt_resources, version.prompt_categories)
     ]
     again = build_analyses(*shuffled)
+    assert {name for name in made if not again[name].equals(made[name])} == set()
+
+
+def test_a_file_read_in_batches_and_what_is_done_in_parts_make_no_difference(
+    version: VersionTables, made: dict[str, pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "_IMAGES_A_PART", 400)
+    monkeypatch.setattr(rows, "STREAMED_ROWS", 400)
+    monkeypatch.setattr(cooccurrence, "_CHUNK_ROWS", 100)
+    lake, sources = Lake.at(str(tmp_path)), []
+    categories = version.prompt_categories.drop_columns(["categorized_hash"])
+    categories = categories.append_column("categorized_hash", pa.repeat("0", len(categories)))
+    for table, data in (
+        (schemas.PROMPTS, version.prompts),
+        (schemas.PROMPT_RESOURCES, version.prompt_resources),
+        (schemas.PROMPT_CATEGORIES, categories),
+    ):
+        write_table(lake, table, 1, data)
+        sources.append(PinnedTable.of(lake, table, 1))
+    again = build_analyses(*sources)
     assert {name for name in made if not again[name].equals(made[name])} == set()
 
 

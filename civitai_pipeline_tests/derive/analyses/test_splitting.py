@@ -13,9 +13,8 @@ from civitai_pipeline.prompts.text import normalise_prompt, storable
 def tags_of(*texts: str) -> list[list[tuple[str, int]]]:
     """The tags of each text with their places, in order of place."""
     vocabulary = Vocabulary()
-    tables = list(
-        split_texts(pa.chunked_array([texts], pa.string()), pa.array(range(len(texts)), pa.int32()), vocabulary)
-    )
+    given = pa.table({"text": pa.array(range(len(texts)), pa.int32()), "content": pa.array(texts, pa.string())})
+    tables = list(split_texts([given], vocabulary))
     names = vocabulary.names.to_pylist()
     found: list[list[tuple[str, int]]] = [[] for _ in texts]
     for row in pa.concat_tables(tables).to_pylist() if tables else []:
@@ -52,6 +51,8 @@ def test_slices_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["kite, sea", "sea, (sun)", "", "sun, kite", "夏, sea"]
     whole = tags_of(*texts)
     monkeypatch.setattr(splitting, "TEXTS_PER_SLICE", 2)
+    assert tags_of(*texts) == whole
+    monkeypatch.setattr(splitting, "_TAGS_NUMBERED_AT_ONCE", 1)
     assert tags_of(*texts) == whole
 
 

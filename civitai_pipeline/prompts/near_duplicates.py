@@ -116,8 +116,11 @@ def near_duplicate_groups(image_ids: NDArray[np.int64], signatures: NDArray[np.u
     places: dict[bytes, int] = {}
     # The first row with the same signature stands for all of them.
     first = np.fromiter((places.setdefault(text, row) for row, text in enumerate(texts)), dtype=np.int64)
+    del places
     kinds = np.flatnonzero(first == np.arange(len(first)))
-    leader_of_kind = kinds[_leaders([texts[row] for row in kinds.tolist()])]
+    different = [texts[row] for row in kinds.tolist()]
+    del texts
+    leader_of_kind = kinds[_leaders(different)]
     leader = leader_of_kind[np.searchsorted(kinds, first)]
     sizes = np.bincount(leader, minlength=len(ids))
     groups = np.empty(len(ids), dtype=np.int64)
@@ -140,30 +143,33 @@ def _leaders(signatures: list[bytes]) -> NDArray[np.int64]:
     """The leader of each of several different signatures, by their places; a leader's is itself."""
     leaders = np.arange(len(signatures))
     buckets = _buckets(signatures)
-    numbers = [int.from_bytes(signature, "little") for signature in signatures]
     in_bucket: dict[int, list[int]] = {}
     sharing = np.flatnonzero((buckets >= 0).any(axis=1))
     for start in range(0, len(sharing), _CHUNK_ROWS):
         rows = sharing[start : start + _CHUNK_ROWS]
-        for row, own_buckets in zip(rows.tolist(), buckets[rows].tolist(), strict=True):
+        shared = buckets[rows] >= 0
+        every_bucket, end = buckets[rows][shared].tolist(), 0
+        for row, count in zip(rows.tolist(), shared.sum(axis=1).tolist(), strict=True):
+            own_buckets = every_bucket[end : end + count]
+            end += count
             found: set[int] = set()
             for bucket in own_buckets:
-                found.update(in_bucket.get(bucket, ()))
+                if bucket in in_bucket:
+                    found.update(in_bucket[bucket])
             best, most = row, _AGREEING - 1
-            number = numbers[row]
+            number = _number(signatures[row])
             for candidate in sorted(found):
-                agreeing = _agreeing(number, numbers[candidate])
+                agreeing = _agreeing(number, _number(signatures[candidate]))
                 if agreeing > most:
                     best, most = candidate, agreeing
             if best != row:
                 leaders[row] = best
                 continue
             for bucket in own_buckets:
-                if bucket >= 0:
-                    in_it = in_bucket.setdefault(bucket, [])
-                    in_it.append(row)
-                    if len(in_it) > _MOST_LEADERS:
-                        del in_it[0]
+                in_it = in_bucket.setdefault(bucket, [])
+                in_it.append(row)
+                if len(in_it) > _MOST_LEADERS:
+                    del in_it[0]
     return leaders
 
 
@@ -187,6 +193,10 @@ def _buckets(signatures: list[bytes]) -> NDArray[np.int32]:
 
 _HIGH = int.from_bytes(b"\x80" * SLOTS, "little")
 _LOW = int.from_bytes(b"\x7f" * SLOTS, "little")
+
+
+def _number(signature: bytes) -> int:
+    return int.from_bytes(signature, "little")
 
 
 def _agreeing(one: int, other: int) -> int:

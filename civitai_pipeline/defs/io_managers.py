@@ -3,7 +3,7 @@
 import dagster as dg
 import pyarrow as pa
 
-from civitai_pipeline.defs.assets.common import STREAMED
+from civitai_pipeline.defs.assets.common import COLUMNS, STREAMED
 from civitai_pipeline.defs.lineage import column_lineage
 from civitai_pipeline.defs.metadata import MAX_PREVIEW_ROWS, preview
 from civitai_pipeline.defs.partitions import version_of
@@ -41,7 +41,7 @@ class TableIOManager(dg.ConfigurableIOManager):
         )
 
     def load_input(self, context: dg.InputContext) -> pa.Table | PinnedTable:
-        """Reads the table of the partition asked for; only opens it where the input's metadata asks for its rows.
+        """Reads the table of the partition asked for, or its columns that the input's metadata names; or only opens it.
 
         Raises:
             dagster.Failure: It has not been made yet.
@@ -50,9 +50,10 @@ class TableIOManager(dg.ConfigurableIOManager):
         version = version_of(context.partition_key)
         lake = self.store.lake()
         try:
-            if (context.definition_metadata or {}).get(STREAMED):
+            asked = context.definition_metadata or {}
+            if asked.get(STREAMED):
                 return PinnedTable.of(lake, table, version)
-            return tables.read_table(lake, table, version)
+            return tables.read_table(lake, table, version, asked.get(COLUMNS))
         except FileNotFoundError:
             raise dg.Failure(
                 f"table {table.name} of model version {version} has not been made yet; "

@@ -16,6 +16,8 @@ COLLECTION, TABLES, PUBLICATION = "collection", "tables", "publication"
 TABLE_IO_MANAGER = "table_io_manager"
 # The key of an input's metadata that asks for the table's rows instead of the table.
 STREAMED = "streamed"
+# The key under which an input names the columns it needs.
+COLUMNS = "columns"
 # All requests of all runs pass through one pool; its limit is set in the instance.
 API_POOL = "civitai_api"
 
@@ -44,6 +46,11 @@ def table_asset(
         metadata=definition_metadata(table),
         io_manager_key=TABLE_IO_MANAGER,
     )
+
+
+def columns_in(columns: Sequence[str]) -> dg.AssetIn:
+    """An input of some columns of a table, in memory: the widest hold most of its bytes, and few readers need them."""
+    return dg.AssetIn(metadata={COLUMNS: list(columns)})
 
 
 def rows_in() -> dg.AssetIn:

@@ -9,8 +9,9 @@ import pytest
 
 from civitai_pipeline.sandbox import FAULT_NAMES
 
-from .fault_matrix import ROWS, Row, prove
+from .fault_matrix import prove
 from .grounds import hurry
+from .troubles import ROWS, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

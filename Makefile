@@ -42,11 +42,8 @@ tests: $(READY) ## Run the tests
 
 SEED ?= 1
 
-prove: $(READY) ## Run the long proofs: faults, soak, kills; SEED=n draws other ones
-	$(BIN)/python -m civitai_pipeline_tests.proofs.fault_matrix
-	$(BIN)/python -m civitai_pipeline_tests.proofs.soak --pages 500 --seed $(SEED)
-	$(BIN)/python -m civitai_pipeline_tests.proofs.kill --kills 50 --seed $(SEED)
-	$(BIN)/python -m civitai_pipeline_tests.proofs.kill --kills 15 --seed $(SEED) --process cli
+prove: $(READY) ## Run the long proofs and print their table; SEED=n draws other ones, ONLY="kill soak" chooses
+	$(BIN)/python -m civitai_pipeline_tests.proofs --seed $(SEED) $(ONLY)
 
 bench: $(READY) ## Measure the tables of 100,000 made-up items, and of 1,000 more on 10,000 and 300,000
 	$(BIN)/python -m civitai_pipeline_tests.bench

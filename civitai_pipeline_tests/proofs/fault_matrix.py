@@ -7,12 +7,9 @@ end like a run that never met any.
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.civitai.listing import Listing, Sort
@@ -40,8 +37,11 @@ from civitai_pipeline_tests.proofs.troubles import (
     Row,
     between_pages,
 )
+from civitai_pipeline_tests.proofs.verdict import Verdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from civitai_pipeline.collect.summary import Summary
     from civitai_pipeline_tests.proofs.troubles import OnPage
 
@@ -154,7 +154,7 @@ class _Proof:
         return clean_content(self.stage.world, PAGE_SIZE) if changed else _clean()
 
 
-def prove(row: Row, folder: Path) -> Result:
+def prove_row(row: Row, folder: Path) -> Result:
     """Runs a row in an empty folder."""
     with Sandbox(world(PAGES * PAGE_SIZE), row.options, faults=Script(row.choose)) as server:
         proof = _Proof(row, folder, server)
@@ -171,19 +171,15 @@ def prove(row: Row, folder: Path) -> Result:
     return Result(row, stop, proof.longest, None)
 
 
-def main() -> int:
-    """Runs all rows and prints them; 1 if one failed."""
-    results = []
+def prove(_seed: int, folder: Path) -> list[Verdict]:
+    """All rows; the table of the rows itself is printed too. Nothing of it is drawn."""
+    started, results = time.monotonic(), []
     with hurry():
-        for row in ROWS:
-            with TemporaryDirectory() as folder:
-                results.append(prove(row, Path(folder)))
-    held = sum(result.problem is None for result in results)
+        for place, row in enumerate(ROWS):
+            own = folder / str(place)
+            own.mkdir()
+            results.append(prove_row(row, own))
     columns = ["failure", "form", "first run stops with", "seconds", "next run", "verdict"]
     print_table("fault matrix", columns, [result.cells() for result in results])
-    sys.stdout.write(f"{held} of {len(results)}\n")
-    return int(held < len(results))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    problems = tuple(f"{result.row.failure}: {result.problem}" for result in results if result.problem is not None)
+    return [Verdict("fault matrix", f"{len(results)} failures", problems=problems, seconds=time.monotonic() - started)]

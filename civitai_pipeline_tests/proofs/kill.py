@@ -7,7 +7,6 @@ from one of the phases, so that not all of them fall into the longest.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from civitai_pipeline.civitai.client import CivitaiClient
@@ -31,6 +29,7 @@ from civitai_pipeline.lake.tables import read_provenance, read_table, table_exis
 from civitai_pipeline.sandbox import Sandbox, SandboxOptions
 from civitai_pipeline_tests.collect.stage import VERSION
 from civitai_pipeline_tests.proofs.grounds import landed_files, ledger_pages, print_table, world
+from civitai_pipeline_tests.proofs.verdict import Verdict
 from civitai_pipeline_tests.proofs.victim import DONE, PHASES
 
 if TYPE_CHECKING:
@@ -350,41 +349,30 @@ def _ask_once_more(done: Kills, server: Sandbox, lake: Lake) -> None:
         done.problems.append("ledger and tables count prompts differently")
 
 
-def main() -> int:
-    """Runs the long form and prints what it found; 1 if anything is lost, double or different."""
-    parser = argparse.ArgumentParser(description="Runs killed at random moments, and run again.")
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--process", choices=["collector", "cli"], default="collector")
-    chosen = parser.parse_args()
-    try:
-        with TemporaryDirectory() as folder:
-            done = kill_and_resume(chosen.kills, chosen.seed, Path(folder), chosen.process, _dot)
-    except AssertionError as problem:
-        sys.stdout.write(f"FAILED: {problem}\n")
-        return 1
-    rows = [
-        ("kills", f"{done.kills.total()} ({', '.join(f'{n} {where}' for where, n in done.kills.most_common())})"),
-        ("runs done before their kill", done.too_late),
-        ("kills in the midst of a file", done.with_scraps),
-        ("kills between two tables", done.uneven),
-        ("pages landed", done.pages),
-        ("pages lost", done.pages_lost),
-        ("pages twice", done.pages_twice),
-        ("rows lost", done.rows_lost),
-        ("rows extra", done.rows_extra),
-        ("other problems", "; ".join(done.problems) or "none"),
-        ("seconds", f"{done.seconds:.1f}"),
-        ("verdict", "ok" if done.ok else "FAILED"),
-    ]
-    print_table(f"kills of the {chosen.process}, seed {chosen.seed}", ["what", "how many"], rows)
-    return int(not done.ok)
+def prove(seed: int, folder: Path) -> list[Verdict]:
+    """The long form: 50 kills of the collector alone and 15 of the command line."""
+    verdicts = []
+    for process, kills in (("collector", 50), ("cli", 15)):
+        (folder / process).mkdir()
+        done = kill_and_resume(kills, seed, folder / process, process, _dot)
+        rows = [
+            ("kills", f"{done.kills.total()} ({', '.join(f'{n} {where}' for where, n in done.kills.most_common())})"),
+            ("runs done before their kill", done.too_late),
+            ("kills in the midst of a file", done.with_scraps),
+            ("kills between two tables", done.uneven),
+            ("pages landed", done.pages),
+            ("pages lost", done.pages_lost),
+            ("pages twice", done.pages_twice),
+            ("rows lost", done.rows_lost),
+            ("rows extra", done.rows_extra),
+        ]
+        print_table(f"kills of the {process}, seed {seed}", ["what", "how many"], rows)
+        lost, twice = done.pages_lost + done.rows_lost, done.pages_twice + done.rows_extra
+        how_many = f"{done.kills.total()} kills, {done.pages} pages"
+        verdicts.append(Verdict(f"kills of the {process}", how_many, lost, twice, tuple(done.problems), done.seconds))
+    return verdicts
 
 
 def _dot(_where: str) -> None:
     sys.stderr.write(".")
     sys.stderr.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

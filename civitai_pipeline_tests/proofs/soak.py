@@ -6,14 +6,11 @@ lake must hold what a run without any fault holds.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.sandbox import FAULT_NAMES, Fault, Sandbox
@@ -30,6 +27,10 @@ from civitai_pipeline_tests.proofs.grounds import (
     print_table,
     world,
 )
+from civitai_pipeline_tests.proofs.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PAGE_SIZE = 3
 FAULT_SHARE = 0.2
@@ -140,20 +141,11 @@ def soak(pages: int, seed: int, folder: Path) -> Soak:
     return done
 
 
-def main() -> int:
-    """Runs the long form and prints what it found; 1 if anything is lost, double or different."""
-    parser = argparse.ArgumentParser(description="A long walk with a random fault on one request in five.")
-    parser.add_argument("--pages", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args()
-    try:
-        with hurry(), TemporaryDirectory() as folder:
-            done = soak(chosen.pages, chosen.seed, Path(folder))
-    except AssertionError as problem:
-        sys.stdout.write(f"FAILED: {problem}\n")
-        return 1
-    found = done.comparison
-    faults = done.faults.total()
+def prove(seed: int, folder: Path) -> list[Verdict]:
+    """The long form: 500 pages."""
+    with hurry():
+        done = soak(500, seed, folder)
+    found, faults = done.comparison, done.faults.total()
     rows = [
         ("pages of the walk", done.pages),
         ("images", done.pages * PAGE_SIZE),
@@ -162,15 +154,9 @@ def main() -> int:
         ("faults", f"{faults} of {len(done.faults)} kinds, {faults / done.requests:.0%} of the requests"),
         ("pages landed", done.landed),
         ("ends believed too soon, healed", done.false_ends),
-        ("images lost", found.lost),
-        ("images twice", found.duplicated),
         ("tables equal to a clean run's", found.equal),
-        ("seconds", f"{done.seconds:.1f}"),
-        ("verdict", "ok" if found.ok else "FAILED"),
     ]
-    print_table(f"soak, seed {chosen.seed}", ["what", "how many"], rows)
-    return int(not found.ok)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print_table(f"soak, seed {seed}", ["what", "how many"], rows)
+    how_many = f"{done.pages} pages, {faults} faults, {done.runs.total()} runs"
+    problems = () if found.equal else ("the tables differ from a clean run's",)
+    return [Verdict("soak", how_many, found.lost, found.duplicated, problems, done.seconds)]

@@ -9,7 +9,7 @@ import pytest
 
 from civitai_pipeline.sandbox import FAULT_NAMES
 
-from .fault_matrix import prove
+from .fault_matrix import prove_row
 from .grounds import hurry
 from .troubles import ROWS, Row
 
@@ -32,7 +32,7 @@ def results() -> Iterator[list[Result]]:
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_the_failure_is_survived(row: Row, tmp_path: Path, results: list[Result]) -> None:
-    result = prove(row, tmp_path)
+    result = prove_row(row, tmp_path)
     results.append(result)
     assert result.problem is None, result.line()
 

@@ -1,4 +1,4 @@
-"""The kill proof's short form; the long one is ``python -m civitai_pipeline_tests.proofs.kill``."""
+"""The kill proof's short form; the long one is ``make prove``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The soak's short form; the long one is ``python -m civitai_pipeline_tests.proofs.soak``."""
+"""The soak's short form; the long one is ``make prove``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,46 @@
+"""All proofs, one after the other, and one table at the end: ``make prove``.
+
+Each proof runs in a process of its own, so that none inherits another's patches, threads or memory, and one that
+breaks down leaves a line in the table and lets the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from civitai_pipeline_tests.proofs.all import PROOFS, prove
+from civitai_pipeline_tests.proofs.verdict import Verdict, print_verdicts
+
+
+def main() -> int:
+    """Runs the proofs and prints their table; 1 if anything is lost, double or otherwise amiss."""
+    parser = argparse.ArgumentParser(prog="python -m civitai_pipeline_tests.proofs", description="The long proofs.")
+    parser.add_argument("--seed", type=int, default=1, help="draws other moments, faults and items")
+    parser.add_argument("only", nargs="*", metavar="proof", help=f"of {', '.join(PROOFS)}; default: all")
+    chosen = parser.parse_args()
+    if unknown := sorted(set(chosen.only) - set(PROOFS)):
+        parser.error(f"there is no proof {', '.join(unknown)}; there are {', '.join(PROOFS)}")
+    verdicts = []
+    for name in chosen.only or PROOFS:
+        sys.stderr.write(f"\n{name} ...\n")
+        started = time.monotonic()
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            future = process.submit(prove, name, chosen.seed)
+            problem = future.exception()
+        if problem is None:
+            verdicts += future.result()
+            continue
+        # A proof that breaks down is a proof that failed, whatever it died of.
+        said = (str(problem).splitlines() or [""])[0]
+        took = time.monotonic() - started
+        verdicts.append(Verdict(name, "broke down", problems=(f"{type(problem).__name__}: {said}",), seconds=took))
+    print_verdicts(f"proofs, seed {chosen.seed}", verdicts)
+    return int(not all(verdict.ok for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

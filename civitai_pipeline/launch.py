@@ -98,7 +98,7 @@ def collect(
             instance=instance,
             partition_key=str(version),
             run_config=dg.RunConfig(
-                ops={"image_pages": _config(options), **_lookup_config(lookups)},
+                ops={"image_pages": CollectConfig.of(options), **_lookup_config(lookups)},
                 loggers={"console": {"config": {"log_level": log_level}}},
             ),
             raise_on_error=False,
@@ -211,20 +211,6 @@ def registered(versions: list[int], *, register: bool) -> set[int]:
             register_versions(instance, versions)
         known = set(instance.get_dynamic_partitions(MODEL_VERSION))
     return {version for version in versions if str(version) in known}
-
-
-def _config(options: CollectOptions) -> CollectConfig:
-    return CollectConfig(
-        sort=options.sort,
-        browsing_levels=list(options.browsing_levels or (options.browsing_level,)),
-        start_cursor=options.start_cursor,
-        max_items=options.max_items,
-        max_minutes=options.max_minutes,
-        page_size=options.page_size,
-        strict_version_match=options.strict_version_match,
-        append_only=options.append_only,
-        restart=options.restart,
-    )
 
 
 def _lookup_config(lookups: LookupOptions | None) -> dict[str, LookupConfig]:

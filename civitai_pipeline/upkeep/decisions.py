@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.upkeep.standing import Standing, VersionState, Walked
 
@@ -96,6 +97,19 @@ class Launch:
     restart: bool
     model_id: int | None
     reason: str
+
+    def collect_options(self) -> CollectOptions:
+        """The options of the run."""
+        return CollectOptions(
+            sort=self.sort,
+            browsing_levels=self.browsing_levels,
+            restart=self.restart,
+            strict_version_match=self.options.strict_version_match,
+            append_only=self.options.append_only,
+            max_items=self.options.max_items,
+            max_minutes=self.options.max_minutes,
+            page_size=self.options.page_size,
+        )
 
 
 @dataclass(frozen=True)

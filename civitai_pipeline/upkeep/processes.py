@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from civitai_pipeline.lake.files import is_alive
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,12 +44,8 @@ def is_gone(tags: Mapping[str, str]) -> bool | None:
 
 
 def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+    if not is_alive(pid):
         return False
-    except PermissionError:
-        return True
     fields = _stat(pid)
     # A killed process stays in the table until its parent has asked for its end.
     return fields is None or fields[_STATE] not in _DEAD_STATES

@@ -11,6 +11,7 @@ from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.derive.prompt_tables import load_held
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline_tests.items import api_item
 from civitai_pipeline_tests.tables import Built, built_tables
 
 if TYPE_CHECKING:
@@ -32,35 +33,11 @@ Json = dict[str, Any]
 
 def item(image_id: int, prompt: str | None = None, **fields: object) -> Json:
     """An API-shaped item with a prompt of its own."""
-    return {
-        "id": image_id,
-        "url": f"https://image.civitai.com/a/{image_id}/original=true/{image_id}.jpeg",
-        "hash": None,
-        "width": 832,
-        "height": 1216,
-        "nsfwLevel": "None",
-        "type": "image",
-        "nsfw": False,
-        "browsingLevel": 1,
-        "createdAt": "2026-08-01T09:15:30.123Z",
-        "postId": 16000777,
-        "stats": {
-            "cryCount": 0,
-            "laughCount": 1,
-            "likeCount": 2,
-            "dislikeCount": 0,
-            "heartCount": 3,
-            "commentCount": 4,
-        },
-        "meta": {
-            "prompt": f"kite number {image_id}, <lora:Kite:0.7>" if prompt is None else prompt,
-            "civitaiResources": [{"type": "checkpoint", "modelVersionId": VERSION}],
-        },
-        "username": "maker_one",
-        "baseModel": "Illustrious",
-        "modelVersionIds": [VERSION],
-        **fields,
+    meta = {
+        "prompt": f"kite number {image_id}, <lora:Kite:0.7>" if prompt is None else prompt,
+        "civitaiResources": [{"type": "checkpoint", "modelVersionId": VERSION}],
     }
+    return api_item(image_id, **{"meta": meta, **fields})
 
 
 def items(count: int, start: int = 1) -> list[Json]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from civitai_pipeline_tests.items import api_item, stats
+
 TEXT = st.text(st.characters(), max_size=30)
 HOSTILE_TEXT = TEXT | st.sampled_from(
     ["", " ", "\ud800", "\x00", "<lora:a:1>", "((a:1.2)", "urn:air:sdxl:lora:civitai:1@2", "1e999", "9" * 50, "NaN"]
@@ -29,31 +31,16 @@ JSON = st.recursive(
 
 def item(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value may stand in an item
     """An ordinary item as the API gives it, with ``changes``."""
-    return {
+    usual = {
         "id": 501,
-        "url": "https://image.example/501.jpeg",
-        "hash": None,
-        "width": 832,
-        "height": 1216,
-        "nsfwLevel": "None",
-        "type": "image",
-        "nsfw": False,
-        "browsingLevel": 1,
         "createdAt": "2026-03-04T05:06:07.089Z",
         "postId": 77,
-        "stats": {
-            "cryCount": 1,
-            "laughCount": 2,
-            "likeCount": 30,
-            "dislikeCount": 0,
-            "heartCount": 4,
-            "commentCount": 5,
-        },
+        "stats": stats(cry=1, laugh=2, like=30, heart=4, comment=5),
         "meta": CIVITAI,
         "username": "someone",
-        "baseModel": "Illustrious",
         "modelVersionIds": [900],
-    } | changes
+    }
+    return api_item(501) | usual | changes
 
 
 CIVITAI: dict[str, Any] = {

@@ -202,7 +202,7 @@ def test_facts_of_an_ordinary_item() -> None:
         "nsfw_level": "None",
         "width": 832,
         "height": 1216,
-        "url": "https://image.example/501.jpeg",
+        "url": "https://image.civitai.com/a/501/original=true/501.jpeg",
         "cry_count": 1,
         "laugh_count": 2,
         "like_count": 30,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from civitai_pipeline_tests.items import api_item, stats
+
 if TYPE_CHECKING:
     from civitai_pipeline.sandbox import Sandbox
 
@@ -44,26 +46,5 @@ def ids(*walked: Json) -> list[int]:
 
 
 def item(image_id: int, **fields: object) -> Json:
-    """An API-shaped item."""
-    return {
-        "id": image_id,
-        "url": f"https://image.civitai.com/a/{image_id}/original=true/{image_id}.jpeg",
-        "hash": None,
-        "width": 832,
-        "height": 1216,
-        "nsfwLevel": "None",
-        "type": "image",
-        "nsfw": False,
-        "browsingLevel": 1,
-        "createdAt": "2026-08-01T09:15:30.123Z",
-        "postId": 16000777,
-        "stats": {
-            "cryCount": 0, "laughCount": 0, "likeCount": image_id, "dislikeCount": 0, "heartCount": 0,
-            "commentCount": 0,
-        },
-        "meta": {"prompt": f"kite number {image_id}"},
-        "username": "maker_one",
-        "baseModel": "Illustrious",
-        "modelVersionIds": [910011],
-        **fields,
-    }  # fmt: skip
+    """An API-shaped item that is liked the more the higher its id."""
+    return api_item(image_id, **{"stats": stats(laugh=0, like=image_id, heart=0, comment=0), **fields})

@@ -1,7 +1,7 @@
 """Assets that ask the API: the landed pages of a version, and what the API says of it."""
 
 import time
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import pyarrow as pa
@@ -65,20 +65,18 @@ class CollectConfig(dg.Config):
         default=None, description="Start a new walk at this cursor, to begin elsewhere than at the start."
     )
 
+    @classmethod
+    def of(cls, options: CollectOptions) -> Self:
+        """The configuration of a run with these options; the other way round it is :meth:`options`."""
+        levels = list(options.browsing_levels or (options.browsing_level,))
+        given = {name: getattr(options, name) for name in cls.model_fields}
+        return cls(**given | {"browsing_levels": levels})
+
     def options(self, default_browsing_level: int) -> CollectOptions:
         """The collector's options."""
-        return CollectOptions(
-            sort=self.sort,
-            browsing_level=default_browsing_level,
-            browsing_levels=tuple(self.browsing_levels),
-            start_cursor=self.start_cursor,
-            strict_version_match=self.strict_version_match,
-            append_only=self.append_only,
-            restart=self.restart,
-            max_items=self.max_items,
-            max_minutes=self.max_minutes,
-            page_size=self.page_size,
-        )
+        levels = tuple(self.browsing_levels)
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return CollectOptions(**given | {"browsing_level": default_browsing_level, "browsing_levels": levels})
 
 
 @dg.asset(

@@ -142,24 +142,14 @@ def run_request(launch: Launch, run_key: str | None = None) -> dg.RunRequest:
         launch: The run wanted.
         run_key: A key that has had a run gets no other one, not even after a failure; None for no such thing.
     """
-    options = launch.options
-    config = CollectConfig(
-        sort=launch.sort,
-        browsing_levels=list(launch.browsing_levels),
-        max_items=options.max_items,
-        max_minutes=options.max_minutes,
-        page_size=options.page_size,
-        strict_version_match=options.strict_version_match,
-        append_only=options.append_only,
-        restart=launch.restart,
-    )
+    ops = {"image_pages": CollectConfig.of(launch.collect_options()), **_lookups(launch.options)}
     tags = {REASON_TAG: launch.reason}
     if launch.model_id is not None:
         tags[MODEL_TAG] = str(launch.model_id)
     return dg.RunRequest(
         run_key=run_key,
         partition_key=str(launch.version),
-        run_config=dg.RunConfig(ops={"image_pages": config, **_lookups(options)}),
+        run_config=dg.RunConfig(ops=ops),
         tags=tags,
     )
 

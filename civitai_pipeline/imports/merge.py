@@ -19,10 +19,10 @@ from civitai_pipeline.derive.prompt_tables import load_held, load_last_seen
 from civitai_pipeline.derive.version_info import unknown_info
 from civitai_pipeline.imports.landing import Landing, VersionImport, body_of
 from civitai_pipeline.lake import schemas, tables
-from civitai_pipeline.lake.files import LakeError, explained
+from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.locks import LockedError, sole_writer
-from civitai_pipeline.lake.pages import PageId, raw_body
+from civitai_pipeline.lake.pages import PageId, body_in
 from civitai_pipeline.prompts.items import Outcome
 from civitai_pipeline.prompts.text import storable
 from civitai_pipeline.prompts.values import canonical_json
@@ -200,7 +200,7 @@ class _Merge:
         )
         raw = None
         if repeated is None:
-            raw = (self._raw(page) if is_whole else None) or body_of(part.items, page.metadata)
+            raw = (body_in(self._theirs.text(page.id)) if is_whole else None) or body_of(part.items, page.metadata)
         self.landing.land(landed, part.items, raw)
         self._here.setdefault(_key_of(page), []).append((landed.id, len(part.items)))
 
@@ -212,11 +212,6 @@ class _Merge:
         found = self._here.get(_key_of(repeated), [])
         whole = [place for place, count in found if count == len(repeated.items)]
         return whole[0] if whole and len(found) == 1 else None
-
-    def _raw(self, page: LandedPage) -> bytes | None:
-        path = self._theirs.lake.page(page.model_version_id, page.id.walk, page.id.page)
-        with explained(path, "read", answers=()):
-            return raw_body(path.read_bytes())
 
 
 def _walks_to_go_on(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[int, int]:

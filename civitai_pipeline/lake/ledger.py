@@ -7,23 +7,37 @@ items mean is the business of ``prompts`` and ``derive``.
 from __future__ import annotations
 
 import heapq
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from civitai_pipeline.lake.bundles import MAX_DIGITS, MOST_LOOKS, PageFile, list_walk, texts_in
 from civitai_pipeline.lake.files import LakeError, create_exclusively, explained
-from civitai_pipeline.lake.pages import DamagedPageError, LandedPage, PageId, decode, decode_sequence, encode
+from civitai_pipeline.lake.pages import (
+    DamagedPageError,
+    Head,
+    LandedPage,
+    PageId,
+    decode,
+    decode_head,
+    decode_text,
+    encode,
+    head_of,
+    unpack,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from upath import UPath
 
     from civitai_pipeline.lake.paths import Lake
 
-PAGE_SUFFIX = ".json.zst"
-# Longer than any number that a folder or page can get.
-MAX_DIGITS = 9
+# Pages of several walks come interleaved, each walk from a bundle of its own; unpacked, one holds up to 16 MB.
+_KEPT_BUNDLES = 6
+
+_Found = TypeVar("_Found")
 
 
 class PageExistsError(LakeError):
@@ -52,6 +66,10 @@ class Ledger:
     def __init__(self, lake: Lake, version: int) -> None:
         self.lake = lake
         self.version = version
+        # Where each page of a walk was when the walk's folder was last listed.
+        self._places: dict[int, Mapping[int, PageFile]] = {}
+        # By its name alone: a bundle of the same pages holds the same.
+        self._texts = lru_cache(_KEPT_BUNDLES)(_unpack_bundle)
 
     def walk_numbers(self) -> list[int]:
         """The walks that have pages, in ascending order.
@@ -59,7 +77,7 @@ class Ledger:
         Raises:
             LakeError: The ledger cannot be read.
         """
-        return [walk for walk in _numbered(self.lake.pages(self.version), "") if self.page_count(walk)]
+        return [walk for walk in _numbered(self.lake.pages(self.version)) if self.page_count(walk)]
 
     def page_count(self, walk: int) -> int:
         """How many pages have landed in a walk.
@@ -68,14 +86,14 @@ class Ledger:
             LakeError: The ledger cannot be read, or a page in its midst is missing.
         """
         folder = self.lake.walk(self.version, walk)
-        numbers = _numbered(folder, PAGE_SUFFIX)
-        if numbers and numbers[-1] != len(numbers):
-            missing = next(n for n, found in enumerate(numbers, start=1) if n != found)
+        listed = list_walk(folder)
+        if listed.missing is not None:
             raise LakeError(
-                f"{self.lake.page(self.version, walk, missing)} is missing from the ledger; bring it back from a "
-                f"backup, or move the folder {folder} away and collect again"
+                f"{self.lake.page(self.version, walk, listed.missing)} is missing from the ledger; bring it back from "
+                f"a backup, or move the folder {folder} away and collect again"
             )
-        return len(numbers)
+        self._places[walk] = listed.by_page()
+        return len(self._places[walk])
 
     def covered(self) -> dict[int, int]:
         """The number of pages of each walk: how far the ledger reaches."""
@@ -87,19 +105,75 @@ class Ledger:
         Raises:
             LakeError: It cannot be read, or its file is damaged.
         """
-        return self._in_place(page, _read(self.lake.page(self.version, page.walk, page.page)))
+        return self._look(page, lambda path, file: self._in_place(path, page, self._decoded(path, file, page)))
+
+    def text(self, page: PageId) -> bytes:
+        """The JSON text of one landed page, as it landed to the last byte.
+
+        Raises:
+            LakeError: It cannot be read, or its file is damaged.
+        """
+        return self._look(page, lambda path, file: self._text(path, file, page))
+
+    def head(self, page: PageId) -> Head:
+        """What one landed page says of its place before its body.
+
+        Raises:
+            LakeError: It cannot be read, or its file is damaged.
+        """
+        return self._look(page, lambda path, file: self._decoded_head(path, file, page))
 
     def last_page(self, walk: int) -> LandedPage | None:
         """The last landed page of a walk; None if it has none. Its items may be left out of memory."""
         count = self.page_count(walk)
         if not count:
             return None
-        return self._in_place(PageId(walk, count), _head(self.lake.page(self.version, walk, count)))
+        place = PageId(walk, count)
 
-    def _in_place(self, place: PageId, found: LandedPage) -> LandedPage:
+        def read(path: UPath, file: PageFile) -> LandedPage:
+            found = self._decoded(path, file, place) if file.is_bundle else _head(path)
+            return self._in_place(path, place, found)
+
+        return self._look(place, read)
+
+    def _look(self, place: PageId, read: Callable[[UPath, PageFile], _Found]) -> _Found:
+        """What ``read`` makes of the file that holds a page, wherever compaction has put it meanwhile."""
+        folder = self.lake.walk(self.version, place.walk)
+        for _ in range(MOST_LOOKS):
+            file = self._places.get(place.walk, {}).get(place.page) or PageFile.of_pages(place.page, place.page)
+            try:
+                with explained(folder / file.name, "read"):
+                    return read(folder / file.name, file)
+            except FileNotFoundError:
+                self._places[place.walk] = list_walk(folder).by_page()
+                if place.page not in self._places[place.walk]:
+                    break
+        path = self.lake.page(self.version, place.walk, place.page)
+        with explained(path, "read", answers=()):
+            return read(path, PageFile.of_pages(place.page, place.page))
+
+    def _text(self, path: UPath, file: PageFile, place: PageId) -> bytes:
+        if file.is_bundle:
+            return self._texts(path, file)[place.page - file.first]
+        with _naming(path):
+            return unpack(path.read_bytes())
+
+    def _decoded(self, path: UPath, file: PageFile, place: PageId) -> LandedPage:
+        text = self._text(path, file, place)
+        with _naming(path):
+            return decode_text(text)
+
+    def _decoded_head(self, path: UPath, file: PageFile, place: PageId) -> Head:
+        if file.is_bundle:
+            text = self._texts(path, file)[place.page - file.first]
+            with _naming(path):
+                return head_of(text)
+        with _naming(path):
+            return decode_head(path.read_bytes())
+
+    def _in_place(self, path: UPath, place: PageId, found: LandedPage) -> LandedPage:
         """``found``, if that is the page which belongs at ``place``: files get copied and renamed."""
         if (found.model_version_id, found.id) != (self.version, place):
-            path = self.lake.page(self.version, place.walk, place.page)
             raise _damaged(path, f"it holds page {found.id} of model version {found.model_version_id}")
         return found
 
@@ -138,16 +212,7 @@ class Ledger:
         walks = [pages for pages in walks if pages]
         if len(walks) == 1:
             return walks[0]
-        return list(heapq.merge(*walks, key=lambda page: (self._sequence(page), page)))
-
-    def _sequence(self, page: PageId) -> int:
-        path = self.lake.page(self.version, page.walk, page.page)
-        with explained(path, "read", answers=()):
-            data = path.read_bytes()
-        try:
-            return decode_sequence(data)
-        except DamagedPageError as error:
-            raise _damaged(path, str(error)) from error
+        return list(heapq.merge(*walks, key=lambda page: (self.head(page).sequence, page)))
 
     def pages(self, covered: Mapping[int, int] | None = None) -> Iterator[LandedPage]:
         """The landed pages in the order in which they landed.
@@ -202,20 +267,26 @@ class Ledger:
             ) from None
 
 
-def _numbered(folder: UPath, suffix: str) -> list[int]:
+def _numbered(folder: UPath) -> list[int]:
     with explained(folder, "read"):
         if not folder.is_dir():
             return []
-        stems = (path.name.removesuffix(suffix) for path in folder.iterdir() if path.name.endswith(suffix))
-        numbers = (int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) <= MAX_DIGITS)
+        names = (path.name for path in folder.iterdir())
+        numbers = (int(name) for name in names if name.isascii() and name.isdigit() and len(name) <= MAX_DIGITS)
         return sorted({number for number in numbers if number})
 
 
-def _read(path: UPath) -> LandedPage:
-    with explained(path, "read", answers=()):
-        data = path.read_bytes()
+def _unpack_bundle(path: UPath, file: PageFile) -> list[bytes]:
+    data = path.read_bytes()
+    with _naming(path):
+        return texts_in(data, file.last - file.first + 1)
+
+
+@contextmanager
+def _naming(path: UPath) -> Iterator[None]:
+    """Names the file in what is said of a damaged page."""
     try:
-        return decode(data)
+        yield
     except DamagedPageError as error:
         raise _damaged(path, str(error)) from error
 
@@ -229,12 +300,12 @@ def _damaged(path: UPath, why: str) -> DamagedPageError:
 
 def _head(path: UPath) -> LandedPage:
     """A page without its items."""
-    with explained(path, "read", answers=()):
-        stat = path.stat()
+    stat = path.stat()
     return _remembered_head(path, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=4096)
 def _remembered_head(path: UPath, _mtime_ns: int, _size: int) -> LandedPage:
     """Pages never change, so a sensor need not parse the same one every minute; a lake made anew does."""
-    return replace(_read(path), items=[])
+    with _naming(path):
+        return replace(decode(path.read_bytes()), items=[])

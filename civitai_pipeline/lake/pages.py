@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import zstandard
@@ -148,39 +148,95 @@ def encode(page: LandedPage, raw_body: bytes | None) -> bytes:
     return zstandard.ZstdCompressor(ZSTD_LEVEL, write_checksum=True).compress(jsontext.dumps(envelope))
 
 
+def unpack(data: bytes) -> bytes:
+    """The JSON text in the bytes of a page's file.
+
+    Raises:
+        DamagedPageError: ``data`` is cut short, changed or no such thing.
+    """
+    try:
+        # Streamed, because a file written by another tool need not say its size in the frame's head.
+        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+            text: bytes = reader.read(MAX_PAGE_BYTES)
+    except zstandard.ZstdError as error:
+        raise DamagedPageError(f"{type(error).__name__}: {error}") from error
+    return text
+
+
 def decode(data: bytes) -> LandedPage:
     """The page that :func:`encode` wrote.
 
     Raises:
         DamagedPageError: ``data`` is no such thing.
     """
+    return decode_text(unpack(data))
+
+
+def decode_text(text: bytes) -> LandedPage:
+    """The page whose JSON text :func:`unpack` gave.
+
+    Raises:
+        DamagedPageError: ``text`` is no such thing.
+    """
     try:
-        # Streamed, because a file written by another tool need not say its size in the frame's head.
-        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-            text = reader.read(MAX_PAGE_BYTES)
-        envelope = jsontext.loads(text)
-        return _from_envelope(envelope)
-    except (zstandard.ZstdError, jsontext.InvalidJsonError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return _from_envelope(jsontext.loads(text))
+    except (jsontext.InvalidJsonError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedPageError(f"{type(error).__name__}: {error}") from error
 
 
-def decode_sequence(data: bytes) -> int:
-    """The sequence of the page that :func:`encode` wrote, which says where it belongs among the pages of other walks.
+class Head(NamedTuple):
+    """What a page says of its place before its body.
+
+    Attributes:
+        sequence: Its place in the order of landing.
+        cursor: The cursor that asked for it.
+    """
+
+    sequence: int
+    cursor: str | int | None
+
+
+def decode_head(data: bytes) -> Head:
+    """The head of the page that :func:`encode` wrote.
 
     Raises:
         DamagedPageError: ``data`` is no such thing.
     """
     try:
         with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-            found = _SEQUENCE.match(reader.read(_HEAD_BYTES))
+            found = _HEAD.match(reader.read(_HEAD_BYTES))
     except zstandard.ZstdError as error:
         raise DamagedPageError(str(error)) from error
-    return decode(data).sequence if found is None else int(found[1])
+    return head_of(unpack(data)) if found is None else _head(found)
 
 
-# The envelope begins with what identifies the page, so that its order is known without parsing a megabyte of body.
-_SEQUENCE = re.compile(rb'\{"model_version_id":\d+,"walk":\d+,"page":\d+,"sequence":(\d+),', re.ASCII)
-_HEAD_BYTES = 256
+def head_of(text: bytes) -> Head:
+    """The head of the page whose JSON text :func:`unpack` gave.
+
+    Raises:
+        DamagedPageError: ``text`` is no such thing.
+    """
+    found = _HEAD.match(text, 0, _HEAD_BYTES)
+    if found is None:
+        page = decode_text(text)
+        return Head(page.sequence, page.cursor)
+    return _head(found)
+
+
+def _head(found: re.Match[bytes]) -> Head:
+    return Head(int(found[1]), jsontext.loads(found[2]))
+
+
+# The envelope begins with what identifies the page, so that its order and its cursor are known without parsing a
+# megabyte of body. What is spelled in another way is parsed whole.
+_STRING = rb'"[^"\\]*"'
+_HEAD = re.compile(
+    rb'\{"model_version_id":\d+,"walk":\d+,"page":\d+,"sequence":(\d+),"run_id":(?:null|' + _STRING + rb"),"
+    rb'"listing":\{(?:' + _STRING + rb":(?:" + _STRING + rb"|\d+),?)*\},"
+    rb'"request":\{"cursor":(null|-?\d+|' + _STRING + rb"),",
+    re.ASCII,
+)
+_HEAD_BYTES = 1024
 
 
 def raw_body(data: bytes) -> bytes | None:
@@ -189,11 +245,18 @@ def raw_body(data: bytes) -> bytes | None:
     Raises:
         DamagedPageError: ``data`` is no page.
     """
-    page = decode(data)
+    return body_in(unpack(data))
+
+
+def body_in(text: bytes) -> bytes | None:
+    """The API's JSON in a page's text as it came, byte for byte; None for a confirmation.
+
+    Raises:
+        DamagedPageError: ``text`` is no page.
+    """
+    page = decode_text(text)
     if page.confirms is not None:
         return None
-    with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-        text: bytes = reader.read(MAX_PAGE_BYTES)
     body = jsontext.loads(text)["response"]["body"]
     # ``encode`` writes the body last. Another maker may order the keys as he likes, and then its values must do.
     raw = text.partition(b'"body":')[2][:-2]

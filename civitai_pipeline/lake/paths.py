@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from civitai_pipeline.lake.schemas import Table
 
 MAX_VERSION_ID = 2**31 - 1
+PAGE_SUFFIX = ".json.zst"
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -73,7 +74,7 @@ class Lake:
 
     def page(self, version: int, walk: int, page: int) -> UPath:
         """The file of one landed page."""
-        return self.walk(version, walk) / f"{page:06d}.json.zst"
+        return self.walk(version, walk) / pages_name(page, page)
 
     def table(self, table: Table, version: int) -> UPath:
         """The file of one table of a version."""
@@ -134,6 +135,11 @@ class Lake:
             if not folder.is_dir():
                 return []
             return sorted(int(path.name) for path in folder.iterdir() if _is_version(path.name) and path.is_dir())
+
+
+def pages_name(first: int, last: int) -> str:
+    """The name of the file of the pages from ``first`` to ``last`` of a walk, or of one page by itself."""
+    return f"{first:06d}{PAGE_SUFFIX}" if first == last else f"{first:06d}-{last:06d}{PAGE_SUFFIX}"
 
 
 def _is_version(name: str) -> bool:

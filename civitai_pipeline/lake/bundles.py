@@ -1,0 +1,182 @@
+"""Bundles, and which file of a walk's folder holds which page.
+
+A bundle is one file with the text of several landed pages in a row, each as it landed to the last byte. Which pages
+are put into one is decided in ``compaction``; what a page's text means, in ``pages``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import zstandard
+
+from civitai_pipeline.lake.files import explained, is_local
+from civitai_pipeline.lake.pages import DamagedPageError, unpack
+from civitai_pipeline.lake.paths import PAGE_SUFFIX, pages_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from upath import UPath
+
+# Longer than any number that a folder or page can get.
+MAX_DIGITS = 9
+# A bundle holds no more text than that: to read one of its pages is to unpack it all, which takes some 10 ms then.
+MOST_TEXT_BYTES = 16 << 20
+MOST_PAGES = 1000
+# A compaction under way changes a folder a few hundred times; each look that finds it changed is one of these.
+MOST_LOOKS = 100
+
+# JSON text sequences, RFC 7464: no JSON holds the first byte, while bodies keep the line breaks they came with.
+_BEFORE, _AFTER = b"\x1e", b"\n"
+# The window reaches over the whole bundle, so that a page fetched again costs only what changed of it.
+_COMPRESSION = zstandard.ZstdCompressionParameters.from_level(
+    9, window_log=24, enable_ldm=True, write_checksum=1, write_content_size=1
+)
+_NAME = re.compile(rf"(\d{{1,{MAX_DIGITS}}})(?:-(\d{{1,{MAX_DIGITS}}}))?{re.escape(PAGE_SUFFIX)}", re.ASCII)
+
+
+class PageFile(NamedTuple):
+    """A file of a walk's folder.
+
+    Attributes:
+        first: The first page it holds.
+        last: The last one; the same for a page by itself.
+        name: The file's name.
+    """
+
+    first: int
+    last: int
+    name: str
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether it holds several pages."""
+        return self.first != self.last
+
+    @property
+    def pages(self) -> range:
+        """The numbers of its pages."""
+        return range(self.first, self.last + 1)
+
+    @classmethod
+    def of_pages(cls, first: int, last: int) -> PageFile:
+        """The file of the pages from ``first`` to ``last``: a bundle, or one page by itself."""
+        return cls(first, last, pages_name(first, last))
+
+    @classmethod
+    def named(cls, name: str) -> PageFile | None:
+        """The file called ``name``; None for one that holds no pages."""
+        found = _NAME.fullmatch(name)
+        if found is None:
+            return None
+        first, last = int(found[1]), int(found[2] or found[1])
+        file = cls.of_pages(first, last)
+        # As it would be written, so that no two files stand for one page.
+        return file if 0 < first <= last and file.name == name else None
+
+
+@dataclass(frozen=True)
+class WalkFiles:
+    """What is in a walk's folder.
+
+    Attributes:
+        files: The files to read, in the order of their pages.
+        superseded: Files whose pages are all in a bundle as well: what a compaction that was killed left behind.
+    """
+
+    files: tuple[PageFile, ...]
+    superseded: tuple[PageFile, ...]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> WalkFiles:
+        """What the files of these names hold; others are passed over."""
+        found = (PageFile.named(name) for name in names)
+        kept: list[PageFile] = []
+        superseded: list[PageFile] = []
+        # Of files that begin at one page, the one that reaches furthest comes first.
+        for file in sorted((file for file in found if file is not None), key=lambda file: (file.first, -file.last)):
+            (superseded if kept and file.last <= kept[-1].last else kept).append(file)
+        return cls(tuple(kept), tuple(superseded))
+
+    def by_page(self) -> Mapping[int, PageFile]:
+        """The file of each page."""
+        found: dict[int, PageFile] = {}
+        for file in self.files:
+            for page in file.pages:
+                found.setdefault(page, file)
+        return found
+
+    @property
+    def missing(self) -> int | None:
+        """The first page that is in none of the files, though a later one is; None if all are there."""
+        reached = 0
+        for file in self.files:
+            if file.first > reached + 1:
+                return reached + 1
+            reached = max(reached, file.last)
+        return None
+
+
+def list_walk(folder: UPath) -> WalkFiles:
+    """What is in a walk's folder.
+
+    Raises:
+        LakeError: It cannot be read.
+    """
+    found = WalkFiles.of(_names(folder))
+    for _ in range(MOST_LOOKS):
+        if found.missing is None:
+            break
+        # Listed while a compaction is at work, a folder can show neither a page's own file nor the bundle that has
+        # just taken its place. What two looks in a row agree on is so.
+        before, found = found, WalkFiles.of(_names(folder))
+        if found == before:
+            break
+    return found
+
+
+def _names(folder: UPath) -> list[str]:
+    with explained(folder, "read"):
+        if not is_local(folder):
+            # Clients of object stores remember listings.
+            folder.fs.invalidate_cache()
+        return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+def pack(texts: Sequence[bytes]) -> bytes:
+    """The bytes of a bundle of the pages with these texts.
+
+    Raises:
+        DamagedPageError: A text is no JSON.
+    """
+    if any(_BEFORE in text for text in texts):
+        raise DamagedPageError("it holds a byte that JSON does not")
+    joined = b"".join(part for text in texts for part in (_BEFORE, text, _AFTER))
+    return zstandard.ZstdCompressor(compression_params=_COMPRESSION).compress(joined)
+
+
+def texts_in(data: bytes, pages: int) -> list[bytes]:
+    """The texts of the pages in a bundle, in their order.
+
+    Args:
+        data: The bundle's bytes.
+        pages: How many its name says it holds.
+
+    Raises:
+        DamagedPageError: ``data`` is no such bundle.
+    """
+    text = unpack(data)
+    try:
+        size = zstandard.frame_content_size(data)
+    except zstandard.ZstdError as error:
+        raise DamagedPageError(str(error)) from error
+    # A frame that is cut short gives as much as it can without a word.
+    if not text.startswith(_BEFORE) or not text.endswith(_AFTER) or len(text) != size:
+        raise DamagedPageError("it is cut short")
+    texts = [part.removesuffix(_AFTER) for part in text[1:].split(_BEFORE)]
+    if len(texts) != pages:
+        raise DamagedPageError(f"it holds {len(texts)} pages instead of {pages}")
+    return texts

@@ -64,12 +64,15 @@ class Table:
         description: What one row is.
         key: The columns that identify a row, by which its file is ordered.
         columns: The columns, in file order.
+        schema_version: The number of this schema, from 1; raised with each change of a name, a type, the order, what is
+            required or what a column means. docs/schema-history.md has a line for each.
     """
 
     name: str
     description: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    schema_version: int = 1
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:

@@ -18,6 +18,7 @@ from civitai_pipeline.lake.pages import (
     DamagedPageError,
     Head,
     LandedPage,
+    NewerPageError,
     PageId,
     decode,
     decode_head,
@@ -289,6 +290,10 @@ def _naming(path: UPath) -> Iterator[None]:
         yield
     except DamagedPageError as error:
         raise _damaged(path, str(error)) from error
+    except NewerPageError as error:
+        raise NewerPageError(
+            f"{path} was written by a newer release: {error}; go on with the newer release (nothing was changed)"
+        ) from error
 
 
 def _damaged(path: UPath, why: str) -> DamagedPageError:

@@ -28,8 +28,16 @@ ZSTD_LEVEL = 3
 IMPORT_SORT = "Import"
 
 
+# The envelope's key ``format`` says of which form it is; without it, it is of the first, as all are so far.
+FORMAT = 1
+
+
 class DamagedPageError(LakeError):
     """A page's file does not hold a landed page."""
+
+
+class NewerPageError(LakeError):
+    """A page's file was written by a newer release, in a form that this one does not know."""
 
 
 @dataclass(frozen=True, order=True)
@@ -168,6 +176,7 @@ def decode(data: bytes) -> LandedPage:
 
     Raises:
         DamagedPageError: ``data`` is no such thing.
+        NewerPageError: It is one of a form that a newer release writes.
     """
     return decode_text(unpack(data))
 
@@ -177,6 +186,7 @@ def decode_text(text: bytes) -> LandedPage:
 
     Raises:
         DamagedPageError: ``text`` is no such thing.
+        NewerPageError: It is one of a form that a newer release writes.
     """
     try:
         return _from_envelope(jsontext.loads(text))
@@ -201,6 +211,7 @@ def decode_head(data: bytes) -> Head:
 
     Raises:
         DamagedPageError: ``data`` is no such thing.
+        NewerPageError: It is one of a form that a newer release writes.
     """
     try:
         with zstandard.ZstdDecompressor().stream_reader(data) as reader:
@@ -215,6 +226,7 @@ def head_of(text: bytes) -> Head:
 
     Raises:
         DamagedPageError: ``text`` is no such thing.
+        NewerPageError: It is one of a form that a newer release writes.
     """
     found = _HEAD.match(text, 0, _HEAD_BYTES)
     if found is None:
@@ -244,6 +256,7 @@ def raw_body(data: bytes) -> bytes | None:
 
     Raises:
         DamagedPageError: ``data`` is no page.
+        NewerPageError: It is one of a form that a newer release writes.
     """
     return body_in(unpack(data))
 
@@ -269,6 +282,11 @@ def body_in(text: bytes) -> bytes | None:
 
 
 def _from_envelope(envelope: dict[str, Any]) -> LandedPage:
+    form = envelope.get("format", FORMAT)
+    if type(form) is not int or form < FORMAT:
+        raise ValueError(f"its format is {form!r}")
+    if form > FORMAT:
+        raise NewerPageError(f"it has page format {form}, and this release knows up to {FORMAT}")
     response, options = envelope["response"], envelope["options"]
     body, confirms = response["body"], envelope.get("confirms")
     metadata = response["metadata"] if confirms is not None else body["metadata"]

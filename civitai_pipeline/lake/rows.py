@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from civitai_pipeline.lake.schema_versions import brought_up, check_not_newer
 from civitai_pipeline.lake.tables import STREAMED_ROWS, DamagedTableError, Provenance, damage_explained
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class PinnedTable:
     Raises:
         FileNotFoundError: It has not been written yet.
         DamagedTableError: Its file cannot be read; so may all that reads from it.
+        NewerTableError: A newer release wrote it.
+        OlderTableError: An older release wrote it, and what is read from it lacks what cannot be left open.
         LakeError: The lake cannot be read; likewise.
     """
 
@@ -93,6 +96,7 @@ class PinnedTable:
             file = path.open("rb")
             weakref.finalize(self, file.close)
             self._file = pq.ParquetFile(file)
+            self._is_older = check_not_newer(table, path, self._file.schema_arrow) < table.schema_version
 
     @classmethod
     def of(cls, lake: Lake, table: Table, version: int) -> Self:
@@ -109,14 +113,17 @@ class PinnedTable:
 
     @property
     def fits(self) -> bool:
-        """Whether it has the declared columns with the declared types."""
+        """Whether it has the declared columns with the declared types, and they mean what they do today."""
         found = self._file.schema_arrow
-        return all(c.name in found.names and found.field(c.name).type == c.type for c in self.table.columns)
+        return not self._is_older and all(
+            c.name in found.names and found.field(c.name).type == c.type for c in self.table.columns
+        )
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Some of its columns, whole."""
         with damage_explained(self._path):
-            return self._file.read(columns=list(columns)).select(columns)
+            data = self._file.read(columns=list(columns))
+        return brought_up(self.table, self._path, data, columns) if self._is_older else data.select(columns)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Its declared columns or some of them, a few thousand rows at a time."""
@@ -143,7 +150,11 @@ class PinnedTable:
         schema = pa.schema([self.table.arrow_schema.field(name) for name in names])
         with damage_explained(self._path):
             for batch in self._file.iter_batches(batch_size=STREAMED_ROWS, row_groups=groups, columns=names):
-                yield batch.select(names).cast(schema)
+                if self._is_older:
+                    older = brought_up(self.table, self._path, pa.Table.from_batches([batch]), names)
+                    yield from older.to_batches()
+                else:
+                    yield batch.select(names).cast(schema)
 
 
 def rows_of(table: pa.Table | Rows) -> Rows:

@@ -18,6 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from civitai_pipeline.lake.files import LakeError, explained, swap_in, temporary
+from civitai_pipeline.lake.schema_versions import (
+    OlderTableError,
+    brought_up,
+    check_not_newer,
+    schema_version_of,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -172,6 +179,7 @@ def stage_table(
         LakeError: The lake cannot be written.
     """
     schema = provenance.attached_to(table.arrow_schema.empty_table()).schema
+    schema = schema.with_metadata(stamp(table, schema.metadata))
     rows = 0
     stack = ExitStack()
     try:
@@ -203,10 +211,13 @@ def file_faults(lake: Lake, table: Table, version: int) -> tuple[list[str], int]
     path = lake.table(table, version)
     with damage_explained(path), path.open("rb") as opened:
         file = pq.ParquetFile(opened)
+        found = schema_version_of(file.schema_arrow)
         lists = [c.name for c in table.columns if pa.types.is_list(c.type) and c.name in file.schema_arrow.names]
         faults = schema_faults(table, file.schema_arrow.empty_table(), file.read(lists))
         nulls = {name: count for name, count in _null_counts(file).items() if name not in lists}
         rows = file.metadata.num_rows
+    if found != table.schema_version:
+        faults.insert(0, f"schema version {found}, not {table.schema_version}")
     required = [c.name for c in table.columns if c.required and nulls.get(c.name)]
     return faults + [f"column {name} has {nulls[name]} nulls" for name in required], rows
 
@@ -232,6 +243,7 @@ def write_table(lake: Lake, table: Table, version: int, data: pa.Table) -> UPath
     """
     path = lake.table(table, version)
     conformed = conform(table, data)
+    conformed = conformed.replace_schema_metadata(stamp(table, conformed.schema.metadata))
     with temporary(lake.root, table.name) as scratch:
         with explained(path, "write"), scratch.open("wb") as file:
             pq.write_table(conformed, file, row_group_size=ROW_GROUP_ROWS, **_STORED)
@@ -245,16 +257,22 @@ def table_exists(lake: Lake, table: Table, version: int) -> bool:
 
 
 def read_table(lake: Lake, table: Table, version: int, columns: Sequence[str] | None = None) -> pa.Table:
-    """A version's table, or some columns of it.
+    """A version's table, or some columns of it; columns that a file of an older release lacks are null.
 
     Raises:
         FileNotFoundError: It has not been written yet.
         DamagedTableError: Its file cannot be read.
+        NewerTableError: A newer release wrote it.
+        OlderTableError: An older release wrote it, and it lacks what cannot be left open.
         LakeError: The lake cannot be read.
     """
     path = lake.table(table, version)
     with damage_explained(path), path.open("rb") as file:
-        return pq.read_table(file, columns=None if columns is None else list(columns))
+        if check_not_newer(table, path, pq.read_schema(file)) == table.schema_version:
+            file.seek(0)
+            return pq.read_table(file, columns=None if columns is None else list(columns))
+        names = [c.name for c in table.columns] if columns is None else list(columns)
+        return brought_up(table, path, pq.ParquetFile(file).read(columns=names), names)
 
 
 def first_rows(lake: Lake, table: Table, version: int, rows: int, columns: int) -> pa.Table:
@@ -313,12 +331,13 @@ def read_earlier(lake: Lake, table: Table, version: int) -> pa.Table | None:
     """A version's table as an earlier run left it; None where there is none that can be added to.
 
     Raises:
+        NewerTableError: A newer release wrote it.
         LakeError: The lake cannot be read.
     """
     try:
         return conform(table, read_table(lake, table, version))
     except FileNotFoundError:
         return None
-    except (DamagedTableError, ValueError) as error:
+    except (DamagedTableError, OlderTableError, ValueError) as error:
         log.warning("%s; making it anew", error)
         return None

@@ -7,13 +7,15 @@ import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.ledger import Ledger, PageExistsError
-from civitai_pipeline.lake.pages import DamagedPageError, PageId
+from civitai_pipeline.lake.pages import DamagedPageError, NewerPageError, PageId
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline_tests.lake.examples import LISTING, VERSION, body, land, page, python
 
@@ -208,6 +210,22 @@ def test_a_damaged_page_is_named_with_the_remedy(ledger: Ledger, data: bytes) ->
         assert str(path) in str(caught.value)
         assert "bring it back from a backup" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_page_of_a_newer_release_is_named_with_both_forms_and_left_alone(ledger: Ledger) -> None:
+    land(ledger, 1, 1, 1, [1])
+    path = ledger.lake.page(VERSION, 1, 1)
+    envelope = orjson.loads(zstandard.ZstdDecompressor().decompress(path.read_bytes(), max_output_size=2**20))
+    path.write_bytes(zstandard.compress(orjson.dumps({"format": 2} | envelope)))
+    before = path.read_bytes()
+    land(ledger, 2, 1, 2, [2])
+    for read in (lambda: ledger.read(PageId(1, 1)), lambda: list(ledger.pages()), ledger.walks, ledger.order):
+        with pytest.raises(NewerPageError) as caught:
+            read()
+        assert str(path) in str(caught.value)
+        assert "has page format 2, and this release knows up to 1" in str(caught.value)
+        assert "damaged" not in str(caught.value)
+    assert path.read_bytes() == before
 
 
 def test_a_page_cut_short_is_named(ledger: Ledger) -> None:

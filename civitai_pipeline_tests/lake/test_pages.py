@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from civitai_pipeline import jsontext
-from civitai_pipeline.lake.pages import DamagedPageError, LandedPage, Options, PageId, decode, encode
+from civitai_pipeline.lake.pages import DamagedPageError, LandedPage, NewerPageError, Options, PageId, decode, encode
 from civitai_pipeline_tests.lake.examples import THEN, body, page
 
 # Lone surrogates included: uploaders send them.
@@ -209,3 +209,27 @@ def test_no_json_value_in_an_envelopes_place_makes_decoding_fail_in_another_way(
     for data in (jsontext.dumps(value), jsontext.dumps({"response": value, "options": value, "confirms": value})):
         with pytest.raises(DamagedPageError):
             decode(zstandard.compress(data))
+
+
+@pytest.mark.parametrize("form", [2, 10**6])
+def test_a_page_of_a_form_that_is_not_known_is_newer_and_not_damaged(form: int) -> None:
+    envelope = orjson.loads(_document(encode(page(), body([{"id": 1}]))))
+    for written in (envelope | {"format": form}, {"format": form} | envelope):
+        data = zstandard.compress(orjson.dumps(written))
+        with pytest.raises(NewerPageError, match=f"format {form}, and this release knows up to 1"):
+            decode(data)
+
+
+@pytest.mark.parametrize("form", [0, -1, "1", None, 1.5, True])
+def test_a_form_that_is_no_number_is_damage(form: object) -> None:
+    envelope = orjson.loads(_document(encode(page(), body([{"id": 1}]))))
+    with pytest.raises(DamagedPageError, match="format"):
+        decode(zstandard.compress(orjson.dumps(envelope | {"format": form})))
+
+
+def test_a_page_without_a_form_is_of_the_first() -> None:
+    envelope = orjson.loads(_document(encode(page(), body([{"id": 1}]))))
+    assert "format" not in envelope
+    assert decode(zstandard.compress(orjson.dumps(envelope | {"format": 1}))) == decode(
+        encode(page(), body([{"id": 1}]))
+    )

@@ -177,6 +177,5 @@ def model_version_info(context: dg.AssetExecutionContext, civitai: CivitaiApi, s
 
 
 def _known_info(lake: Lake, version: int) -> pa.Table:
-    if tables.table_exists(lake, schemas.MODEL_VERSION_INFO, version):
-        return tables.read_table(lake, schemas.MODEL_VERSION_INFO, version)
-    return unknown_info(version)
+    known = tables.read_earlier(lake, schemas.MODEL_VERSION_INFO, version)
+    return unknown_info(version) if known is None else known

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Raised whenever the same pages would give other rows; tables of another version are then made anew.
-CODE_VERSION = f"2/{SIGNATURE_VERSION}"
+CODE_VERSION = f"3/{SIGNATURE_VERSION}"
 
 STEP_TABLES = (schemas.PROMPTS, schemas.REJECTED_IMAGES, schemas.LANDED_PAGES)
 

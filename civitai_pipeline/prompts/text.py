@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +31,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # As the tools write them: ComfyUI's "embedding:name", diffusers' "<name>", and AIRs.
 _EMBEDDING = re.compile(r"(?<![\w<])embedding:[^\s,:()<>\[\]]{1,300}|\burn:air:[^\s,()<>\[\]]{1,300}", re.IGNORECASE)
 _NAME_TAG = re.compile(r"</?[\w.-]{1,100}>")
+# The Stream-Safe Text Format of Unicode (UAX #15, section 13): more marks than this in a row are parted by a character
+# that says nothing. Python orders marks by an insertion sort, which a megabyte of two in turn keeps busy for an hour.
+_MOST_MARKS = 30
+_JOINER = "\N{COMBINING GRAPHEME JOINER}"
+# No script beyond has marks that are put in order, so there is no need to look at the other million characters.
+_FIRST_MARK, _BEYOND_MARKS = 0x300, 0x1F000
 
 
 class PromptCounts(NamedTuple):
@@ -75,9 +82,9 @@ def hash_of_normal_form(normal_form: str) -> str:
 def normalise_prompt(prompt: str) -> str:
     r"""The form of ``prompt`` by which equal prompts are recognised.
 
-    In this order: NFKC and lower case; ``<kind:name…>`` tags removed, nested ones too; emphasis
-    brackets ``()``, ``[]`` and ``{}`` removed, with the ``:1.2`` before a closing one, whether or not
-    they pair up; white space folded to one space; the parts between commas trimmed and empty ones
+    In this order: NFKC, with long rows of marks parted, and lower case; ``<kind:name…>`` tags removed, nested
+    ones too; emphasis brackets ``()``, ``[]`` and ``{}`` removed, with the ``:1.2`` before a closing one, whether
+    or not they pair up; white space folded to one space; the parts between commas trimmed and empty ones
     dropped. Order is kept.
 
     An escaped bracket, ``\(``, is literal text. It keeps its backslash, else normalising twice would
@@ -130,10 +137,23 @@ def _fold_case(text: str) -> str:
     if text.isascii():
         return text.lower()
     # Lower-casing can undo NFKC ("İ" becomes two characters) and the reverse, so until neither changes it.
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    folded = _nfkc(_nfkc(text).lower())
     while folded != text:
-        text, folded = folded, unicodedata.normalize("NFKC", folded.lower())
+        text, folded = folded, _nfkc(folded.lower())
     return folded
+
+
+def _nfkc(text: str) -> str:
+    return unicodedata.normalize("NFKC", _many_marks().sub(rf"\g<0>{_JOINER}", text))
+
+
+@cache
+def _many_marks() -> re.Pattern[str]:
+    """Marks that another follows, as many as may stand in a row."""
+    characters = map(chr, range(_FIRST_MARK, _BEYOND_MARKS))
+    # What is no mark can stand for one, such as the voicing of half-width kana.
+    marks = "".join(c for c in characters if unicodedata.combining(unicodedata.normalize("NFKD", c)[0]))
+    return re.compile(f"[{marks}]{{{_MOST_MARKS}}}(?=[{marks}])")
 
 
 def _without_emphasis(text: str) -> str:

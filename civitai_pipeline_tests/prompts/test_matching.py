@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,15 @@ def test_the_passes_over_a_batch_make_the_tokens_of_the_normal_form(prompt: str)
         for sentence in re.split(r"([;|!?]|\.+(?=\s|$)|:(?=\s|$))", part):
             wanted += tokens_of(sentence)
     assert [token for token in tokens_in_batch(prompt) if token not in {",", ";"}] == wanted
+
+
+@pytest.mark.parametrize("unit", [".", ".'", "1.", "f/1", "a'", ": ", "(:1", "<a:"])
+def test_cutting_costs_no_more_than_the_length(unit: str) -> None:
+    # Not ASCII, so that it is read by itself.
+    evil = "é" + unit * (200_000 // len(unit)) + "é"
+    started = time.process_time()
+    cut(pa.array([evil]))
+    assert time.process_time() - started < 3
 
 
 def walked(prompt: str) -> Iterator[str]:

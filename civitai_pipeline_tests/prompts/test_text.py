@@ -81,12 +81,18 @@ def test_normalising_twice_changes_nothing(prompt: str) -> None:
     assert normalise_prompt(once) == once
 
 
-@pytest.mark.parametrize("unit", ["<a:", "(", ":1", ": ", "1", "<", "\\"])
+@pytest.mark.parametrize("unit", ["<a:", "(", ":1", ": ", "1", "<", "\\", "\u0301\u0327", "a\u0f73\uff9e" * 40])
 def test_normalising_takes_linear_time(unit: str) -> None:
     # Quadratic work on these 300 kB took minutes; linear takes a fraction of a second.
     started = time.perf_counter()
     normalise_prompt(":" + unit * (300_000 // len(unit)) + ">" * 1000)
     assert time.perf_counter() - started < 5
+
+
+def test_a_long_row_of_marks_is_parted_and_a_short_one_is_not() -> None:
+    marks = "\u0327" * 15 + "\u0301" * 15
+    assert normalise_prompt("x\u0301\u0327" + marks[2:]) == "x\u0327" + marks[2:15] + "\u0301" + marks[15:]
+    assert normalise_prompt("x" + marks * 2) == f"x{marks}\u034f{marks}"
 
 
 def test_equal_prompts_have_equal_hashes() -> None:

@@ -274,6 +274,25 @@ def test_a_prompt_is_opened_with_the_keyboard_and_closed_again(explorer: Explore
     assert first.evaluate("button => document.activeElement === button")
 
 
+def test_a_prompt_just_closed_stays_closed_when_something_else_is_asked_for(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.count()
+    page.get_by_role("button", name="Open").first.click()
+    # In one go, so that the event of the closing comes after the change, as it does on a busy machine.
+    page.evaluate(
+        """() => {
+            document.getElementById("opened").close();
+            const order = document.getElementById("sort");
+            order.value = "longest";
+            order.dispatchEvent(new Event("input", { bubbles: true }));
+        }"""
+    )
+    explorer.count()
+    page.wait_for_url(lambda url: "image=" not in url)
+    assert not page.get_by_role("dialog").is_visible()
+    assert "sort=longest" in page.url
+
+
 def test_an_address_can_name_a_prompt_to_open(context: BrowserContext, tables: VersionTables, tmp_path: Path) -> None:
     explorer = opened(context, tmp_path, tables, "#image=1007")
     assert explorer.count() == len(explorer.rows)

@@ -99,5 +99,4 @@ async function refresh() {
   busy(prompts.filled < prompts.count);
   paintChosen();
   paint();
-  if (asked.image && !at("opened").open) reopen();
 }

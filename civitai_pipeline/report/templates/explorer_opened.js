@@ -127,7 +127,7 @@ function open(row) {
   write(history.state?.step === "opened" ? null : "opened");
 }
 
-// Opens the prompt that the address names.
+// Opens the prompt that the address names, if it has been read.
 function reopen() {
   const row = prompts.rowOf(Number(asked.image));
   if (row !== null) {

@@ -140,14 +140,24 @@ function prepareFilters() {
   for (const input of [at("resource"), at("author")]) suggest(input);
 }
 
+// Opens the prompt that the address named at the beginning, once it is read. Once only, and never after a mere change of
+// the list: a prompt just closed is named until its close event comes, and would open again.
+let named = "";
+function openNamed() {
+  if (!named || asked.image !== named) return;
+  reopen();
+  if (dialog.open) named = "";
+}
+
 async function begin() {
   asked = readAsked(location.hash);
+  named = asked.image;
   try {
     await loadPrompts(about.file, (read) => {
       const first = prompts === null;
       prompts = read;
       search ??= new Search(read);
-      if (first) refresh();
+      if (first) refresh().then(openNamed);
       else if (read.filled < read.count) at("count").textContent = `Reading: ${number(read.filled)} of ${number(read.count)} prompts.`;
     });
   } catch (error) {
@@ -161,5 +171,6 @@ async function begin() {
   form.hidden = false;
   showAsked();
   await refresh();
+  openNamed();
 }
 begin();

@@ -16,6 +16,7 @@ from civitai_pipeline.defs.jobs import ASSET_JOBS, OP_JOBS
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore, NoProgress, Progress
 from civitai_pipeline.defs.schedules import SCHEDULES
 from civitai_pipeline.defs.sensors import SENSORS
+from civitai_pipeline.defs.upkeep import upkeep_job
 
 
 def build_defs(progress: Progress | None = None) -> dg.Definitions:
@@ -28,7 +29,7 @@ def build_defs(progress: Progress | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
-        jobs=[*ASSET_JOBS, *OP_JOBS],
+        jobs=[*ASSET_JOBS, *OP_JOBS, upkeep_job],
         sensors=SENSORS,
         schedules=SCHEDULES,
         # Also for what is materialized by hand: a process for each step costs four times the wall clock.

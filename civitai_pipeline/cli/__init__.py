@@ -15,6 +15,7 @@ from civitai_pipeline.cli.common import Misuse, examples, notices
 from civitai_pipeline.cli.completing import completion
 from civitai_pipeline.cli.exporting import export
 from civitai_pipeline.cli.importing import import_legacy, merge_lake
+from civitai_pipeline.cli.keeping import backup, compact, prune, restore, size
 from civitai_pipeline.cli.looking import preview, status, versions
 from civitai_pipeline.cli.querying import sql
 from civitai_pipeline.cli.serving import demo, dev, reports, sandbox
@@ -40,8 +41,8 @@ def main(*, verbose: bool, quiet: bool) -> None:
 
 
 COMMANDS = (
-    collect, versions, preview, status, sql, export, taxonomy, import_legacy, merge_lake, dev, reports, sandbox,
-    demo, completion,
+    collect, versions, preview, status, sql, export, taxonomy, import_legacy, merge_lake, size, compact, prune, backup,
+    restore, dev, reports, sandbox, demo, completion,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -104,7 +104,7 @@ def import_legacy(paths: tuple[Path, ...], *, timezone: ZoneInfo, dry_run: bool,
     if misused and not done:
         raise Misuse("; ".join(errors))
     if not canceled and not dry_run:
-        canceled = _bring_up_tables(settings, lake, versions, errors)
+        canceled = bring_up_tables(settings, lake, [v.model_version_id for v in versions], errors)
     errors += [f"model version {v.model_version_id}: {v.error}" for v in versions if v.error]
     if as_json:
         files = [file.as_dict() for file in done]
@@ -138,7 +138,7 @@ def merge_lake(path: str, *, dry_run: bool, as_json: bool) -> None:
         errors.append(CANCELED)
     versions = progress.versions
     if not canceled and not dry_run:
-        canceled = _bring_up_tables(settings, lake, versions, errors)
+        canceled = bring_up_tables(settings, lake, [v.model_version_id for v in versions], errors)
     errors += [f"model version {v.model_version_id}: {v.error}" for v in versions if v.error]
     if as_json:
         found = [version.as_dict() for version in versions]
@@ -161,12 +161,12 @@ def _prepared(*, dry_run: bool) -> tuple[Settings, Lake]:
     return settings, lake
 
 
-def _bring_up_tables(settings: Settings, lake: Lake, found: Sequence[VersionImport], errors: list[str]) -> bool:
-    """Makes the tables of the versions follow their pages; returns whether somebody cancelled that."""
+def bring_up_tables(settings: Settings, lake: Lake, found: Sequence[int], errors: list[str]) -> bool:
+    """Makes the tables of model versions follow their pages; returns whether somebody cancelled that."""
     from civitai_pipeline.imports.landing import is_behind  # noqa: PLC0415 - loads DuckDB and Arrow
 
     try:
-        versions = [v for v in dict.fromkeys(version.model_version_id for version in found) if is_behind(lake, v)]
+        versions = [version for version in dict.fromkeys(found) if is_behind(lake, version)]
         if not versions:
             return False
         mention(f"making the tables of {len(versions)} model {'version' if len(versions) == 1 else 'versions'}")

@@ -11,6 +11,7 @@ import dagster as dg
 from civitai_pipeline.defs.jobs import collect
 from civitai_pipeline.defs.resources import LakeStore
 from civitai_pipeline.defs.sensors.records import View, run_request
+from civitai_pipeline.defs.upkeep import upkeep_job
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.upkeep.decisions import Launch, Skip, decide_audit, decide_refresh, tell
 from civitai_pipeline.upkeep.standing import VersionState
@@ -18,6 +19,8 @@ from civitai_pipeline.upkeep.standing import VersionState
 EVERY_SIX_HOURS = "0 */6 * * *"
 # Off the hour of the refresh, which would find all versions busy.
 FIRST_OF_THE_MONTH = "30 3 1 * *"
+# Off the hour as well: it leaves versions alone that are being collected.
+SUNDAYS = "45 4 * * 0"
 
 
 @dg.schedule(
@@ -76,4 +79,12 @@ def _requests(
     return [run_request(launch, f"{purpose} {launch.version} {at}") for launch in launches]
 
 
-SCHEDULES = [refresh_collection, audit_collection]
+weekly_upkeep = dg.ScheduleDefinition(
+    name="weekly_upkeep",
+    job=upkeep_job,
+    cron_schedule=SUNDAYS,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Puts pages that were fetched again into bundles, and deletes the records of old runs.",
+)
+
+SCHEDULES = [refresh_collection, audit_collection, weekly_upkeep]

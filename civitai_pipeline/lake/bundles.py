@@ -120,6 +120,20 @@ class WalkFiles:
         return None
 
 
+def list_walks(folder: UPath) -> list[int]:
+    """The numbers of the walks that have a folder in a version's, in ascending order.
+
+    Raises:
+        LakeError: It cannot be read.
+    """
+    with explained(folder, "read"):
+        if not folder.is_dir():
+            return []
+        names = (path.name for path in folder.iterdir())
+        numbers = (int(name) for name in names if name.isascii() and name.isdigit() and len(name) <= MAX_DIGITS)
+        return sorted({number for number in numbers if number})
+
+
 def list_walk(folder: UPath) -> WalkFiles:
     """What is in a walk's folder.
 
@@ -169,13 +183,8 @@ def texts_in(data: bytes, pages: int) -> list[bytes]:
         DamagedPageError: ``data`` is no such bundle.
     """
     text = unpack(data)
-    try:
-        size = zstandard.frame_content_size(data)
-    except zstandard.ZstdError as error:
-        raise DamagedPageError(str(error)) from error
-    # A frame that is cut short gives as much as it can without a word.
-    if not text.startswith(_BEFORE) or not text.endswith(_AFTER) or len(text) != size:
-        raise DamagedPageError("it is cut short")
+    if not text.startswith(_BEFORE) or not text.endswith(_AFTER):
+        raise DamagedPageError("it is no bundle")
     texts = [part.removesuffix(_AFTER) for part in text[1:].split(_BEFORE)]
     if len(texts) != pages:
         raise DamagedPageError(f"it holds {len(texts)} pages instead of {pages}")

@@ -6,7 +6,7 @@ Nothing of a page is changed or left out. What a bundle looks like and how it is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import zstandard
@@ -15,7 +15,7 @@ from civitai_pipeline.lake.bundles import MOST_PAGES, MOST_TEXT_BYTES, PageFile,
 from civitai_pipeline.lake.files import LakeError, create_exclusively, explained, flush, is_local, sweep_abandoned
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.locks import LockedError, sole_writer
-from civitai_pipeline.lake.pages import PageId, unpack
+from civitai_pipeline.lake.pages import DamagedPageError, PageId, text_size, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,8 @@ class Compaction:
         files_after: Files they are in now.
         bytes_before: What those took.
         bytes_after: What these take.
-        error: Why it was left alone, or left half done; None if it was not.
+        skipped: Why it was left alone for now; None if it was not.
+        error: Why it was left as far as it got; None if it was not.
     """
 
     model_version_id: int
@@ -50,6 +51,7 @@ class Compaction:
     files_after: int = 0
     bytes_before: int = 0
     bytes_after: int = 0
+    skipped: str | None = None
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,12 +66,12 @@ def compact(lake: Lake, version: int) -> Compaction:
     back. Pages land, and tables are made, as if nothing had been done.
 
     Returns:
-        What was done. A version that another process writes to, or whose ledger is damaged, is left as it is or as
-        far as it got, which ``error`` says.
+        What was done. A version that another process writes to is left as it is, which ``skipped`` says; one whose
+        ledger is damaged or cannot be written as far as it got, which ``error`` says.
     """
     done = Compaction(version)
     if not is_local(lake.root):
-        done.error = "it lies on an object store, which has no locks to keep other writers away meanwhile"
+        done.skipped = "it lies on an object store, which has no locks to keep other writers away meanwhile"
         return done
     try:
         with sole_writer(lake, version):
@@ -82,9 +84,26 @@ def compact(lake: Lake, version: int) -> Compaction:
                     done.folded += _compact_walk(ledger, walk)
             finally:
                 done.files_after, done.bytes_after = _measure(ledger)
-    except (LockedError, LakeError) as error:
+    except LockedError as error:
+        done.skipped = str(error)
+    except LakeError as error:
         done.error = str(error)
     return done
+
+
+def foldable(lake: Lake, version: int) -> tuple[int, int]:
+    """How many files of a version :func:`compact` would put together, and their bytes. Writes nothing.
+
+    Raises:
+        LakeError: The ledger cannot be read, or is damaged.
+    """
+    ledger = Ledger(lake, version)
+    sizes = []
+    for walk in ledger.walk_numbers():
+        folder = lake.walk(version, walk)
+        for group in _groups(folder, list_walk(folder).files, _Asked(ledger, walk)):
+            sizes += [(folder / file.name).stat().st_size for file in group]
+    return len(sizes), sum(sizes)
 
 
 def _measure(ledger: Ledger) -> tuple[int, int]:
@@ -101,10 +120,9 @@ def _measure(ledger: Ledger) -> tuple[int, int]:
 def _compact_walk(ledger: Ledger, walk: int) -> int:
     """Puts pages of a walk into bundles; returns how many."""
     folder = ledger.lake.walk(ledger.version, walk)
-    listed = list_walk(folder)
-    if listed.superseded:
-        _remove_superseded(ledger, walk, listed.superseded)
-    return sum(_bundle(ledger, walk, group) for group in _groups(folder, listed.files, _Asked(ledger, walk)))
+    remove_superseded(ledger.lake, ledger.version, walk)
+    files = list_walk(folder).files
+    return sum(_bundle(ledger, walk, group) for group in _groups(folder, files, _Asked(ledger, walk)))
 
 
 class _Asked:
@@ -147,10 +165,9 @@ def _text_size(path: UPath) -> int:
     with explained(path, "read", answers=()):
         data = path.read_bytes()
     try:
-        size = zstandard.frame_content_size(data)
-    except zstandard.ZstdError:
-        size = -1
-    return len(unpack(data)) if size < 0 else size
+        return text_size(data) or len(unpack(data))
+    except zstandard.ZstdError as error:
+        raise DamagedPageError(f"{path} is damaged ({error}); bring it back from a backup") from error
 
 
 def _bundle(ledger: Ledger, walk: int, files: Sequence[PageFile]) -> int:
@@ -176,24 +193,36 @@ def _bundle(ledger: Ledger, walk: int, files: Sequence[PageFile]) -> int:
     return sum(not file.is_bundle for file in files)
 
 
-def _remove_superseded(ledger: Ledger, walk: int, files: Sequence[PageFile]) -> None:
-    """Removes files whose pages are all in a bundle: what a compaction that was killed had not come to.
+def remove_superseded(lake: Lake, version: int, walk: int) -> None:
+    """Removes files of a walk whose pages are all in a bundle: what a compaction that was killed had not come to.
 
     Raises:
         LakeError: One holds something else than the bundle does, or cannot be removed.
     """
-    folder = ledger.lake.walk(ledger.version, walk)
+    folder = lake.walk(version, walk)
+    listed = list_walk(folder)
+    if not listed.superseded:
+        return
     # A bundle that the killed process saw in the folder need not be on the disk yet.
     flush(folder)
-    ledger.page_count(walk)
-    for file in files:
-        path = folder / file.name
-        held = [ledger.text(PageId(walk, page)) for page in file.pages]
+    within = listed.by_page()
+    texts = lru_cache(1)(lambda file: _texts(folder / file.name, file))
+    for file in listed.superseded:
+        path, bundle = folder / file.name, within[file.first]
+        held = texts(bundle)[file.first - bundle.first :][: len(file.pages)]
+        if _texts(path, file) != held:
+            raise LakeError(
+                f"{path} does not hold what {bundle.name} beside it holds of the same pages; readers take the latter: "
+                "keep the file elsewhere, then compact again"
+            )
         with explained(path, "remove", answers=()):
-            data = path.read_bytes()
-            if (texts_in(data, len(held)) if file.is_bundle else [unpack(data)]) != held:
-                raise LakeError(
-                    f"{path} does not hold what a bundle beside it holds of the same pages; readers take the bundle: "
-                    "keep the file elsewhere, then compact again"
-                )
             path.unlink()
+
+
+def _texts(path: UPath, file: PageFile) -> list[bytes]:
+    with explained(path, "read", answers=()):
+        data = path.read_bytes()
+    try:
+        return texts_in(data, len(file.pages)) if file.is_bundle else [unpack(data)]
+    except DamagedPageError as error:
+        raise DamagedPageError(f"{path} is damaged ({error}); bring it back from a backup") from error

@@ -174,6 +174,10 @@ def swap_in(scratch: UPath, path: UPath) -> None:
     """
     make_folder(path.parent)
     with explained(path, "write"):
+        if not is_local(path):
+            # An object store has no renaming; a copy shows there only when it is complete.
+            path.fs.mv(scratch.path, path.path)
+            return
         flush(scratch)
         scratch.replace(path)
         flush(path.parent)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from civitai_pipeline.lake.bundles import MAX_DIGITS, MOST_LOOKS, PageFile, list_walk, texts_in
+from civitai_pipeline.lake.bundles import MOST_LOOKS, PageFile, list_walk, list_walks, texts_in
 from civitai_pipeline.lake.files import LakeError, create_exclusively, explained
 from civitai_pipeline.lake.pages import (
     DamagedPageError,
@@ -78,7 +78,7 @@ class Ledger:
         Raises:
             LakeError: The ledger cannot be read.
         """
-        return [walk for walk in _numbered(self.lake.pages(self.version)) if self.page_count(walk)]
+        return [walk for walk in list_walks(self.lake.pages(self.version)) if self.page_count(walk)]
 
     def page_count(self, walk: int) -> int:
         """How many pages have landed in a walk.
@@ -140,8 +140,10 @@ class Ledger:
     def _look(self, place: PageId, read: Callable[[UPath, PageFile], _Found]) -> _Found:
         """What ``read`` makes of the file that holds a page, wherever compaction has put it meanwhile."""
         folder = self.lake.walk(self.version, place.walk)
+        if place.walk not in self._places:
+            self._places[place.walk] = list_walk(folder).by_page()
         for _ in range(MOST_LOOKS):
-            file = self._places.get(place.walk, {}).get(place.page) or PageFile.of_pages(place.page, place.page)
+            file = self._places[place.walk].get(place.page) or PageFile.of_pages(place.page, place.page)
             try:
                 with explained(folder / file.name, "read"):
                     return read(folder / file.name, file)
@@ -266,15 +268,6 @@ class Ledger:
                 f"page {page.id} of model version {self.version} was landed by another process; "
                 "let only one collect a version at a time, then run again"
             ) from None
-
-
-def _numbered(folder: UPath) -> list[int]:
-    with explained(folder, "read"):
-        if not folder.is_dir():
-            return []
-        names = (path.name for path in folder.iterdir())
-        numbers = (int(name) for name in names if name.isascii() and name.isdigit() and len(name) <= MAX_DIGITS)
-        return sorted({number for number in numbers if number})
 
 
 def _unpack_bundle(path: UPath, file: PageFile) -> list[bytes]:

@@ -166,9 +166,23 @@ def unpack(data: bytes) -> bytes:
         # Streamed, because a file written by another tool need not say its size in the frame's head.
         with zstandard.ZstdDecompressor().stream_reader(data) as reader:
             text: bytes = reader.read(MAX_PAGE_BYTES)
+        size = text_size(data)
     except zstandard.ZstdError as error:
         raise DamagedPageError(f"{type(error).__name__}: {error}") from error
+    # A frame that is cut short gives as much as it can without a word.
+    if size is not None and size != len(text):
+        raise DamagedPageError(f"it holds {len(text):,} of {size:,} bytes")
     return text
+
+
+def text_size(data: bytes) -> int | None:
+    """How long the JSON text in the bytes of a page's file is, by what they say at the start; None if they do not.
+
+    Raises:
+        ZstdError: They are no compressed file's.
+    """
+    size = zstandard.frame_content_size(data)
+    return None if size < 0 else size
 
 
 def decode(data: bytes) -> LandedPage:

@@ -99,7 +99,9 @@ def test_all_but_what_spans_versions_is_partitioned_by_model_version(specs: dict
 
 def test_the_jobs_are_there() -> None:
     names = {job.name for job in build_defs().resolve_all_job_defs()}
-    jobs = {"collect", "rebuild", "resolve_resources", "register_model", "preview_collection", "export_prompts"}
+    jobs = {
+        "collect", "rebuild", "resolve_resources", "register_model", "preview_collection", "export_prompts", "upkeep",
+    }  # fmt: skip
     assert jobs <= names
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from upath import UPath
 
 from civitai_pipeline.export.options import ExportOptions
 from civitai_pipeline.export.run import export_prompts
@@ -284,3 +285,11 @@ def test_a_disk_that_may_not_be_written_is_told(mounted: Callable[[str], Path]) 
         export_prompts(lake, [], ExportOptions("csv"), folder / "out.csv")
     assert Ledger(lake, VERSION).covered() == {1: 1}
     assert read_table(lake, schemas.PROMPTS, VERSION).num_rows == 1
+
+
+def test_a_file_in_an_object_store_is_replaced_too() -> None:
+    root = UPath("memory://replaced")
+    for data in (b"old", b"new"):
+        write_whole(root, root / "reports" / "index.html", data)
+        assert (root / "reports" / "index.html").read_bytes() == data
+    assert list((root / ".tmp").iterdir()) == []

@@ -12,6 +12,7 @@ from civitai_pipeline.defs.assets.common import OWNERS, PUBLICATION, columns_in
 from civitai_pipeline.defs.events import latest_summary
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore
+from civitai_pipeline.keeping.sizes import size_of
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.database import build_database, collection_state
 from civitai_pipeline.lake.files import remove_others, write_by_digest, write_whole
@@ -137,7 +138,12 @@ def prompt_database(store: LakeStore) -> dg.MaterializeResult[None]:
     lake = store.lake()
     views = build_database(lake)
     return dg.MaterializeResult(
-        metadata={"dagster/uri": dg.MetadataValue.path(str(lake.database)), "views": ", ".join(views)}
+        metadata={
+            "dagster/uri": dg.MetadataValue.path(str(lake.database)),
+            "views": ", ".join(views),
+            # What the views lie over, as numbers, so that the UI draws how the lake grows.
+            **size_of(lake).totals(),
+        }
     )
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 TMP_DIR = ".tmp"
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-# Longer than any single file takes to write, so a temporary file of another machine this old is a dead one's.
+# Longer than any single file takes to write, so a temporary file this old is a dead process's, even where a process of
+# this machine has its number: numbers are used again, soonest of all by the first processes of a container.
 ABANDONED_AFTER_S = 24 * 3600.0
 
 
@@ -232,7 +233,7 @@ def remove_others(folder: UPath, pattern: str, keep: UPath | None = None) -> Non
 def sweep_abandoned(root: UPath) -> int:
     """Removes temporary files and folders whose writers are dead; returns how many.
 
-    A writer on this machine is dead when its process is gone; one elsewhere, when its file is a day old.
+    A writer on this machine is dead when its process is gone; any writer is, when its file is a day old.
     """
     folder = root / TMP_DIR
     removed = 0
@@ -253,8 +254,8 @@ def _is_abandoned(path: UPath) -> bool:
     _, _, rest = path.name.partition("-")
     host_and_pid = rest.rpartition("-")[0]
     host, _, pid = host_and_pid.rpartition("-")
-    if host == socket.gethostname() and pid.isascii() and pid.isdigit():
-        return not is_alive(int(pid))
+    if host == socket.gethostname() and pid.isascii() and pid.isdigit() and not is_alive(int(pid)):
+        return True
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
     except FileNotFoundError:

@@ -57,8 +57,8 @@ def test_the_file_of_a_dead_writer_is_swept_and_that_of_a_living_one_stays(lake:
     dead = _scratch(lake, f"page-{host}-{_dead_pid()}-0a1b2c3d")
     dead_log = _scratch(lake, f"database-{host}-{_dead_pid()}-0a1b2c3d.wal")
     impossible = _scratch(lake, f"page-{host}-{10**30}-0a1b2c3d")
-    alive = _scratch(lake, f"page-{host}-{os.getpid()}-0a1b2c3d", age_s=10**6)
-    not_ours = _scratch(lake, f"page-{host}-1-0a1b2c3d", age_s=10**6)
+    alive = _scratch(lake, f"page-{host}-{os.getpid()}-0a1b2c3d", age_s=23 * 3600)
+    not_ours = _scratch(lake, f"page-{host}-1-0a1b2c3d", age_s=23 * 3600)
     assert sweep_abandoned(lake.root) == 3
     assert [path.exists() for path in (dead, dead_log, impossible, alive, not_ours)] == [
         False,
@@ -75,6 +75,12 @@ def test_the_file_of_another_machine_is_swept_after_a_day(lake: Lake) -> None:
     foreign = _scratch(lake, "²", age_s=25 * 3600)
     assert sweep_abandoned(lake.root) == 2
     assert [path.exists() for path in (young, old, foreign)] == [True, False, False]
+
+
+def test_the_file_of_a_dead_writer_whose_number_another_process_has_is_swept_after_a_day(lake: Lake) -> None:
+    _scratch(lake, f"page-{socket.gethostname()}-{os.getpid()}-0a1b2c3d", age_s=25 * 3600)
+    _scratch(lake, f"page-{socket.gethostname()}-1-0a1b2c3d", age_s=25 * 3600)
+    assert sweep_abandoned(lake.root) == 2
 
 
 def test_the_folder_of_a_dead_writer_is_swept_and_that_of_a_living_one_stays(lake: Lake) -> None:

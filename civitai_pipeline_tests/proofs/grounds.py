@@ -24,7 +24,7 @@ from civitai_pipeline_tests.collect.stage import VERSION, Stage, content_of
 if TYPE_CHECKING:
     import socket
     import threading
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from civitai_pipeline.lake.ledger import Ledger
     from civitai_pipeline.lake.pages import LandedPage
@@ -50,6 +50,20 @@ def _items(count: int) -> list[Json]:
 def world(count: int) -> World:
     """A world of so many images, all of one version and all shown to every walk; the same at every call."""
     return World.from_items(_items(count), VERSION)
+
+
+def world_of(count: int, versions: Sequence[int]) -> World:
+    """A world of several versions, each with so many images of its own."""
+    made = world(count)
+    # Ids are as large as CivitAI's own, and those of two versions never meet.
+    for number, version in enumerate(versions):
+        if version == VERSION:
+            continue
+        made.add_version(9001, version)
+        for item in _items(count):
+            own = {**item, "id": item["id"] + number * 10_000_000, "modelVersionIds": [version]}
+            made.insert(own, version, available_at_once=True)
+    return made
 
 
 @dataclass(frozen=True)

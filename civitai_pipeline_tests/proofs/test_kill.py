@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_runs_killed_at_random_moments_leave_a_whole_lake(tmp_path: Path) -> None:
-    done = kill_and_resume(kills=6, seed=4, folder=tmp_path)
-    assert done.ok, done
-    assert done.kills.total() == 6
+def test_runs_killed_at_drawn_moments_leave_a_whole_lake_and_a_summary_each(tmp_path: Path) -> None:
+    done = kill_and_resume(kills=3, seed=4, folder=tmp_path)
+    assert done.after.ok, done
+    assert done.phases.total() == 3

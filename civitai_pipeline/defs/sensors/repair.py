@@ -24,7 +24,13 @@ RUNS_PER_TICK = 10
 DIED = "The process of this run is gone; what it landed is kept."
 # Killed, they would hold a place in the pool for ever.
 _ASKING_JOBS = {collect.name, resolve_resources.name}
-_HELD = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+# The command line's runs are not started for a while after they are recorded, and its next run would be refused.
+_UNDER_WAY = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 _UNSUCCESSFUL = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 # Dagster's records in files: its runs are then processes of this machine.
 _FILE_STORAGE = "SqliteRunStorage"
@@ -73,7 +79,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         What was done, one line each.
     """
     said = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=_HELD)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
         if (run.job_name in _ASKING_JOBS or HOST_TAG in run.tags) and _is_gone(instance, run):
             # It may have ended between the two looks at it.
             latest = instance.get_run_by_id(run.run_id)
@@ -112,7 +118,7 @@ def _write_missing_summary(instance: dg.DagsterInstance, lake: Lake, record: dg.
     """Writes the summary of a run that left none; says so, or None where there was nothing to do."""
     run, partition = record.dagster_run, record.dagster_run.tags.get(PARTITION_TAG)
     collects = run.job_name == collect.name or HOST_TAG in run.tags
-    if not collects or partition is None or record.start_time is None:
+    if not collects or partition is None or _was_only_queued(record):
         return None
     if summary_in_log(instance, image_pages.key, run.run_id):
         return None
@@ -122,8 +128,7 @@ def _write_missing_summary(instance: dg.DagsterInstance, lake: Lake, record: dg.
         return None
     if _is_written(instance, record, partition):
         return None
-    started = datetime.fromtimestamp(record.start_time, UTC)
-    summary = summary_of_dead_run(lake, version, run.run_id, started_at=started, ended_at=ended_at(record))
+    summary = summary_of_dead_run(lake, version, run.run_id, started_at=_began_at(record), ended_at=ended_at(record))
     if run.status is dg.DagsterRunStatus.CANCELED:
         summary.stop_reason = StopReason.CANCELED
     summary.error = "; ".join(failures_in_log(instance, run.run_id)) or summary.error
@@ -131,6 +136,19 @@ def _write_missing_summary(instance: dg.DagsterInstance, lake: Lake, record: dg.
         dg.AssetObservation(image_pages.key, partition=partition, metadata=summary_metadata(summary.as_dict()))
     )
     return f"run {_short(run)} of version {version}: its summary is written, {summary.pages} pages had landed"
+
+
+def _was_only_queued(record: dg.RunRecord) -> bool:
+    """Whether a run was taken out of the queue before it had a process, and so did nothing to sum up."""
+    run = record.dagster_run
+    return run.status is dg.DagsterRunStatus.CANCELED and record.start_time is None and HOST_TAG not in run.tags
+
+
+def _began_at(record: dg.RunRecord) -> datetime:
+    """When a run started; of one that died before, when it was recorded."""
+    if record.start_time is not None:
+        return datetime.fromtimestamp(record.start_time, UTC)
+    return record.create_timestamp.replace(tzinfo=UTC)
 
 
 def _is_written(instance: dg.DagsterInstance, record: dg.RunRecord, partition: str) -> bool:

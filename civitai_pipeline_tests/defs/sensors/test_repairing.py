@@ -143,6 +143,33 @@ def test_a_collection_killed_while_it_waited_for_its_turn_is_known_by_its_log_an
     assert {run.status for run in instance.get_runs() if run.run_id != busy.run_id} == {dg.DagsterRunStatus.FAILURE}
 
 
+def add_unstarted(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
+    run = dg.DagsterRun(job_name="collect", tags={"dagster/partition": str(VERSION), **tags})
+    instance.add_run(run)
+    return run
+
+
+def test_a_collection_killed_before_it_started_is_ended_summed_up_and_not_in_the_way_of_the_next(
+    instance: dg.DagsterInstance,
+) -> None:
+    living, dead = add_unstarted(instance, **process_tags()), add_unstarted(instance, **tags_of("999999999"))
+    unknown = add_unstarted(instance)
+    tick(repair_dead_runs, instance)
+    statuses = {run.run_id: run.status for run in instance.get_runs()}
+    assert statuses.pop(dead.run_id) is dg.DagsterRunStatus.FAILURE
+    assert statuses == dict.fromkeys((living.run_id, unknown.run_id), dg.DagsterRunStatus.NOT_STARTED)
+    [summary] = summaries(instance)
+    assert (summary["run_id"], summary["pages"]) == (dead.run_id, 0)
+    assert summary["stop_reason"] == StopReason.INTERNAL_ERROR
+    assert summary["started_at"] <= summary["finished_at"]
+
+
+def test_a_run_taken_out_of_the_queue_did_nothing_and_gets_no_summary(instance: dg.DagsterInstance) -> None:
+    instance.report_run_canceled(add_unstarted(instance))
+    tick(repair_dead_runs, instance)
+    assert summaries(instance) == []
+
+
 def test_a_run_that_died_while_it_was_cancelled_stays_cancelled(instance: dg.DagsterInstance) -> None:
     run = add_run(instance, dg.DagsterRunStatus.CANCELING, tags=tags_of("999999999"))
     tick(repair_dead_runs, instance)

@@ -171,15 +171,18 @@ def _create_views(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 
 def _table_sql(lake: Lake, table: Table) -> str:
+    # No file has the columns that a newer code declares until the next run; the empty row has them all.
+    declared = ", ".join(f"NULL::{column.sql_type} AS {_identifier(column.name)}" for column in table.columns)
+    empty = f"SELECT {declared} WHERE false"
     folder = lake.root / table.name
     if not folder.is_dir() or not any(folder.glob("*.parquet")):
-        columns = ", ".join(f"NULL::{column.sql_type} AS {_identifier(column.name)}" for column in table.columns)
-        return f"SELECT {columns} WHERE false"
+        return empty
     columns = ", ".join(_identifier(column.name) for column in table.columns)
     files = _glob_literal(str(folder))
     # A folder called image_id=7 somewhere above the lake would otherwise become a column's values.
     options = "union_by_name = true, hive_partitioning = false"
-    return f"SELECT {columns} FROM read_parquet({files}, {options})"  # noqa: S608 - quoted
+    held = f"SELECT * FROM read_parquet({files}, {options})"  # noqa: S608 - quoted
+    return f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {held})"  # noqa: S608 - quoted
 
 
 def _identifier(name: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from civitai_pipeline.lake import schemas
@@ -16,9 +18,6 @@ from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.lake.schemas import TABLES
 from civitai_pipeline.lake.tables import from_rows
 from civitai_pipeline_tests.lake.examples import THEN, VERSION, landed_row, prompt_row, write, write_prompts
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAMES = [table.name for table in TABLES] + list(VIEWS)
 
@@ -51,6 +50,18 @@ def test_views_have_the_same_columns_and_types_with_and_without_data(lake: Lake)
     build_database(lake)
     with duckdb.connect(str(lake.database), read_only=True) as connection:
         assert {name: connection.sql(f"DESCRIBE {name}").fetchall() for name in NAMES} == empty
+
+
+def test_a_column_that_no_file_has_yet_is_null(lake: Lake) -> None:
+    write_prompts(lake, prompt_row(1))
+    path = Path(str(lake.table(schemas.PROMPTS, VERSION)))
+    older = pq.read_table(path).drop_columns(["quality_score", "first_page"])
+    pq.write_table(older, path)
+    build_database(lake)
+    [row] = _query(lake, "SELECT image_id, quality_score, first_page FROM images_unique")
+    assert row == {"image_id": 1, "quality_score": None, "first_page": None}
+    with connect(lake) as connection:
+        assert connection.sql("SELECT quality_score FROM civitai_prompts").fetchall() == [(None,)]
 
 
 AWKWARD = [

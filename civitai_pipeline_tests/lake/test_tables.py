@@ -80,6 +80,15 @@ def test_some_columns_can_be_read_alone(lake: Lake) -> None:
     ]
 
 
+def test_a_column_that_an_older_code_did_not_know_is_read_as_null(lake: Lake) -> None:
+    write_prompts(lake, prompt_row(7))
+    path = str(lake.table(schemas.PROMPTS, VERSION))
+    pq.write_table(pq.read_table(path).drop_columns(["quality_score"]), path)
+    read = read_table(lake, schemas.PROMPTS, VERSION, ["quality_score", "image_id"])
+    assert read.to_pylist() == [{"quality_score": None, "image_id": 7}]
+    assert read.schema.field("quality_score").type == schemas.PROMPTS.arrow_schema.field("quality_score").type
+
+
 def test_a_table_that_is_not_there_is_told_from_a_damaged_one(lake: Lake) -> None:
     assert not table_exists(lake, schemas.PROMPTS, VERSION)
     assert read_provenance(lake, schemas.PROMPTS, VERSION) is None

@@ -268,11 +268,12 @@ def read_table(lake: Lake, table: Table, version: int, columns: Sequence[str] | 
     """
     path = lake.table(table, version)
     with damage_explained(path), path.open("rb") as file:
-        if check_not_newer(table, path, pq.read_schema(file)) == table.schema_version:
-            file.seek(0)
-            return pq.read_table(file, columns=None if columns is None else list(columns))
+        opened = pq.ParquetFile(file)
         names = [c.name for c in table.columns] if columns is None else list(columns)
-        return brought_up(table, path, pq.ParquetFile(file).read(columns=names), names)
+        is_older = check_not_newer(table, path, opened.schema_arrow) < table.schema_version
+        if is_older or not set(names) <= set(opened.schema_arrow.names):
+            return brought_up(table, path, opened.read(names), names)
+        return opened.read(None if columns is None else names)
 
 
 def first_rows(lake: Lake, table: Table, version: int, rows: int, columns: int) -> pa.Table:

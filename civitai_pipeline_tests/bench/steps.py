@@ -133,8 +133,11 @@ class _Memory(Thread):
             self.peak_bytes = sum(usage) * (1 if sys.platform == "darwin" else 1024)
 
     def run(self) -> None:
-        while not self._done.wait(0.05):
+        # At least once: where the system is asked instead, a process of a moment is said to hold what its parent did.
+        while True:
             self.peak_bytes = max(self.peak_bytes, sum(map(_resident, [os.getpid(), *_children(os.getpid())])))
+            if self._done.wait(0.05):
+                return
 
 
 def _children(pid: int) -> list[int]:

@@ -11,7 +11,7 @@ from civitai_pipeline.defs.exports import export_job
 from civitai_pipeline.defs.metadata import summary_metadata
 from civitai_pipeline.defs.partitions import model_version, register_versions, version_of
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore
-from civitai_pipeline.lake.schemas import ANALYSIS_TABLES
+from civitai_pipeline.lake.schemas import ANALYSIS_TABLES, VERSION_OVERVIEWS
 
 collect = dg.define_asset_job(
     "collect",
@@ -40,6 +40,7 @@ resolve_resources = dg.define_asset_job(
         "prompt_resources",
         *(table.name for table in ANALYSIS_TABLES),
         "version_report",
+        VERSION_OVERVIEWS.name,
         "prompt_database",
         "collection_report",
     ),

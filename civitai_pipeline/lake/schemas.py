@@ -43,6 +43,7 @@ __all__ = [
     "TIMESTAMPTZ",
     "VARCHAR",
     "VARCHAR_LIST",
+    "VERSION_OVERVIEWS",
     "Column",
     "Table",
 ]
@@ -287,6 +288,49 @@ LANDED_PAGES = Table(
     ),
 )
 
+VERSION_OVERVIEWS = Table(
+    "version_overviews",
+    "What a model version comes to, for setting versions side by side; one row per version.",
+    ("model_version_id",),
+    (
+        _VERSION_ID,
+        Column("prompts", BIGINT, "Images whose prompt stands: the n of what follows", required=True),
+        Column(
+            "withdrawn", BIGINT, "Images whose prompt was withdrawn; all that follows leaves them out", required=True
+        ),
+        Column("distinct_prompts", BIGINT, "Different prompts, by prompt_hash", required=True),
+        Column("authors", BIGINT, "Different named authors", required=True),
+        Column("oldest_created_at", TIMESTAMPTZ, "The earliest created_at"),
+        Column("newest_created_at", TIMESTAMPTZ, "The latest created_at"),
+        Column("prompt_length_median", DOUBLE, "Median length of a prompt in characters"),
+        Column("steps_median", DOUBLE, "Median steps of the images that tell them"),
+        Column("cfg_scale_median", DOUBLE, "Median CFG scale of the images that tell it"),
+        Column("reaction_count_median", DOUBLE, "Median reactions"),
+        Column("outcomes", VARCHAR_LIST, "Outcomes of rejected images", required=True),
+        Column("outcome_images", BIGINT_LIST, "Rejected images of each", required=True),
+        Column("fields", VARCHAR_LIST, "What an image may tell, as the reports name it", required=True),
+        Column("field_images", BIGINT_LIST, "Images that tell each", required=True),
+        Column("categories", VARCHAR_LIST, "Categories", required=True),
+        Column("category_images", BIGINT_LIST, "Images that match each", required=True),
+        Column("primary_images", BIGINT_LIST, "Images each is the primary one of", required=True),
+        Column("samplers", VARCHAR_LIST, "The 20 samplers used most", required=True),
+        Column("sampler_images", BIGINT_LIST, "Images of each", required=True),
+        Column("sizes", VARCHAR_LIST, "The 20 commonest sizes, as 832x1216", required=True),
+        Column("size_images", BIGINT_LIST, "Images of each", required=True),
+        Column("checkpoints", VARCHAR_LIST, "The 50 checkpoints used most, as the reports name them", required=True),
+        Column(
+            "checkpoint_keys",
+            VARCHAR_LIST,
+            "What each is known by: `version <id>`, `name <name>` or `hash <hash>`",
+            required=True,
+        ),
+        Column("checkpoint_images", BIGINT_LIST, "Images that name each", required=True),
+        Column("loras", VARCHAR_LIST, "The 100 LoRAs used most, as the reports name them", required=True),
+        Column("lora_keys", VARCHAR_LIST, "What each is known by, as with checkpoints", required=True),
+        Column("lora_images", BIGINT_LIST, "Images that name each", required=True),
+    ),
+)
+
 TABLES: tuple[Table, ...] = (
     LANDED_PAGES,
     MODEL_VERSION_INFO,
@@ -297,4 +341,5 @@ TABLES: tuple[Table, ...] = (
     CATEGORY_CHANGES,
     NEAR_DUPLICATE_GROUPS,
     *ANALYSIS_TABLES,
+    VERSION_OVERVIEWS,
 )

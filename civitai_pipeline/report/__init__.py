@@ -13,7 +13,7 @@ from civitai_pipeline.report.names import (
     prompts_file_name,
     report_file_name,
 )
-from civitai_pipeline.report.overview import Capture, VersionOverview, version_overview
+from civitai_pipeline.report.overview import VersionOverview, overview_row, version_overview
 from civitai_pipeline.report.pages import collection_page, explorer_page, plotly_javascript, version_page
 from civitai_pipeline.report.svg import bar_svg
 from civitai_pipeline.report.tables import ANALYSES, COLUMNS, VersionTables
@@ -23,7 +23,6 @@ __all__ = [
     "COLUMNS",
     "INDEX_FILE",
     "PLOTLY_FILE",
-    "Capture",
     "VersionOverview",
     "VersionTables",
     "bar_svg",
@@ -31,6 +30,7 @@ __all__ = [
     "explorer_file_name",
     "explorer_page",
     "explorer_script",
+    "overview_row",
     "plotly_javascript",
     "prompts_file_name",
     "report_file_name",

@@ -29,12 +29,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table on a page; ``note`` is the sentence beneath it."""
+    """A table on a page.
+
+    Attributes:
+        caption: What it answers or holds.
+        columns: Its columns.
+        rows: Their values, in the columns' order.
+        note: The sentence beneath it.
+        sortable: Whether a reader may sort it by any column; the rows beyond the first few then wait behind a button.
+    """
 
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
     note: str = ""
+    sortable: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,16 @@ Block = Chart | Table | Facts | Paragraphs
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page under a heading; ``key`` is its anchor."""
+    """A part of a page under a heading.
+
+    Attributes:
+        key: Its anchor.
+        title: Its heading.
+        blocks: What stands in it.
+        label: Its name among the others at the top of the page; its title unless that is long.
+    """
 
     key: str
     title: str
     blocks: Sequence[Block]
+    label: str = ""

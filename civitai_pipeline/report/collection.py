@@ -1,6 +1,7 @@
-"""The sections of the collection page: all versions side by side.
+"""The collection page: what was collected of each version, and whether each collection is whole, fresh and sound.
 
-Works from overviews only; a single version's sections are in ``sections``, HTML is written in ``pages``.
+Works from overviews only. How the versions compare is for ``comparison``, a single version's sections are in
+``sections``, HTML is written in ``pages``.
 """
 
 from __future__ import annotations
@@ -9,60 +10,50 @@ from typing import TYPE_CHECKING
 
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.blocks import Block, Chart, Column, Facts, Paragraphs, Section, Table
-from civitai_pipeline.report.text import quoted, shortened
+from civitai_pipeline.report.comparison import DRAWN, labels, link, ranked_sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from civitai_pipeline.report.overview import VersionOverview
 
-# More bars than this make a chart nobody reads; the tables have all versions.
-_DRAWN = 40
-_CAPTURED = ("negative prompt", "sampler", "steps", "CFG scale", "seed", "any resource", "a LoRA", "author")
+# Reasons to stop that somebody chose, or that are the end.
+_WELL = {"at_end", "max_items", "time_budget"}
+# A page names so many versions that need a look; whoever has more of them looks at the table below.
+_MOST_TROUBLED = 100
 
 
-def collection_sections(versions: Sequence[VersionOverview]) -> list[Section]:
-    """Totals and coverage, then categories, settings and resources across versions."""
-    ranked = sorted(versions, key=lambda version: (-version.counts.get("prompts", 0), version.model_version_id))
-    sections = [_coverage(ranked)]
+def collection_sections(versions: Sequence[VersionOverview], without: Sequence[int] = ()) -> list[Section]:
+    """What was collected and how healthy it is, then the versions compared.
+
+    Args:
+        versions: The overviews.
+        without: Versions of which pages have landed, but which have no overview yet.
+    """
+    ranked = sorted(versions, key=lambda version: (-version.prompts, version.model_version_id))
+    sections = [_coverage(ranked, without)]
     if ranked:
-        sections += [_captures(ranked), _categories(ranked), _settings(ranked), _resources(ranked)]
+        sections += [_health(ranked), *ranked_sections(ranked)]
     return sections
 
 
-def _labels(versions: Sequence[VersionOverview]) -> list[str]:
-    """Labels for charts: both names cut, and the id instead of the version's name where that is not enough."""
-    cut = [
-        f"{shortened(str(version.info['model_name']), 14)} · {shortened(str(version.info['version_name']), 11)}"
-        if version.info.get("model_name") and version.info.get("version_name")
-        else version.title
-        for version in versions
-    ]
-    return [
-        label if cut.count(label) == 1 else f"{shortened(version.title, 14)} · {version.model_version_id}"
-        for label, version in zip(cut, versions, strict=True)
-    ]
-
-
-def _link(version: VersionOverview) -> tuple[str, str]:
-    return version.report_file, version.title
-
-
-def _coverage(ranked: Sequence[VersionOverview]) -> Section:
+def _coverage(ranked: Sequence[VersionOverview], without: Sequence[int]) -> Section:
+    title = "What was collected"
+    missing = [_not_counted(without)] if without else []
     if not ranked:
-        return Section("versions", "What was collected", [Paragraphs(["No model version has been collected yet."])])
-    prompts = sum(version.counts.get("prompts", 0) for version in ranked)
-    rejected = sum(version.counts.get("rejected", 0) for version in ranked)
-    at_end = sum(version.at_end for version in ranked)
-    fetches = [version.last_successful_fetch_at for version in ranked if version.last_successful_fetch_at]
+        said = missing or ["No model version has been collected yet."]
+        return Section("versions", title, [Paragraphs(said)], "Versions")
+    prompts = sum(version.prompts for version in ranked)
+    fetches = [version.last_fetch for version in ranked if version.last_fetch]
     blocks: list[Block] = [
         Facts(
             "In numbers",
             [
                 ("model versions", f"{len(ranked):,}"),
-                ("walked to the end", f"{at_end:,} of {len(ranked):,}"),
+                ("walked to the end", f"{sum(version.at_end for version in ranked):,} of {len(ranked):,}"),
                 ("prompts", f"{prompts:,}"),
-                ("images rejected", f"{rejected:,}"),
+                ("images rejected", f"{sum(sum(version.rejected.values()) for version in ranked):,}"),
                 ("last fetch", words.moment(max(fetches)) if fetches else words.UNKNOWN),
             ],
         ),
@@ -71,7 +62,8 @@ def _coverage(ranked: Sequence[VersionOverview]) -> Section:
                 (
                     "One image can stand in the galleries of several versions; it then counts once for each, so the "
                     "totals may exceed the number of different images."
-                )
+                ),
+                *missing,
             ]
         ),
         Table(
@@ -83,209 +75,113 @@ def _coverage(ranked: Sequence[VersionOverview]) -> Section:
                 Column("distinct", "count"),
                 Column("authors", "count"),
                 Column("rejected", "count"),
-                Column("levels"),
+                Column("levels asked for"),
                 Column("images dated", "date"),
-                Column("status"),
-                Column("last fetch", "date"),
-                Column("last run"),
             ],
-            [_coverage_row(version) for version in ranked],
-            "The name leads to the version's own report.",
+            [
+                (
+                    link(version),
+                    version.info.get("base_model") or words.UNKNOWN,
+                    version.prompts,
+                    version.distinct_prompts,
+                    version.authors,
+                    sum(version.rejected.values()),
+                    words.level_names(version.browsing_levels),
+                    words.span(version.oldest_created_at, version.newest_created_at),
+                )
+                for version in ranked
+            ],
+            "The name leads to the version's own report. A click on a heading sorts.",
+            sortable=True,
         ),
-    ]
-    troubled = [version for version in ranked if _trouble(version)]
-    if troubled:
-        blocks.append(
-            Table(
-                "Which versions need a look?",
-                [Column("version", "link"), Column("why", "long")],
-                [(_link(version), _trouble(version)) for version in troubled],
-            )
-        )
-    blocks.append(
         Chart(
             "How many prompts does each version have?",
             f"n = {words.plural(prompts, 'prompt')} in {words.plural(len(ranked), 'version')}"
-            + (f"; the first {_DRAWN} are drawn." if len(ranked) > _DRAWN else "."),
+            + (f"; the {DRAWN} with the most are drawn." if len(ranked) > DRAWN else "."),
             figures.bars(
-                [
-                    (label, version.counts.get("prompts", 0))
-                    for label, version in zip(_labels(ranked[:_DRAWN]), ranked, strict=False)
-                ],
+                [(label, version.prompts) for label, version in zip(labels(ranked[:DRAWN]), ranked, strict=False)],
                 unit="prompts",
             ),
-        )
-    )
-    return Section("versions", "What was collected", blocks)
+        ),
+    ]
+    return Section("versions", title, blocks, "Versions")
 
 
-def _coverage_row(version: VersionOverview) -> tuple[object, ...]:
-    reason = (version.summary or {}).get("stop_reason")
+def _not_counted(without: Sequence[int]) -> str:
+    named = ", ".join(map(str, without[:10])) + (f" and {len(without) - 10:,} more" if len(without) > 10 else "")  # noqa: PLR2004 - as many as were named
     return (
-        _link(version),
-        version.info.get("base_model") or words.UNKNOWN,
-        version.counts.get("prompts", 0),
-        version.counts.get("distinct_prompts", 0),
-        version.counts.get("authors", 0),
-        version.counts.get("rejected", 0),
-        words.level_names(version.browsing_levels),
-        words.span(version.oldest_created_at, version.newest_created_at),
-        "at its end"
-        if version.at_end
-        else "goes on"
-        if version.walked
-        else "imported"
-        if version.listings
-        else "not started",
-        words.day(version.last_successful_fetch_at),
-        str(reason) if reason else words.UNKNOWN,
+        f"{words.plural(len(without), 'version has', 'versions have')} landed pages but no overview yet, and so no "
+        f"place below: {named}. The next run of a version makes it, or the job rebuild does, without asking the API."
     )
 
 
-def _status(version: VersionOverview) -> str:
+def _health(ranked: Sequence[VersionOverview]) -> Section:
+    newest = max((version.last_fetch for version in ranked if version.last_fetch), default=None)
+    troubled = [(version, why) for version in ranked if (why := _trouble(version))]
+    blocks: list[Block] = [
+        Table(
+            "Which versions need a look?",
+            [Column("version", "link"), Column("why", "long")],
+            [(link(version), why) for version, why in troubled[:_MOST_TROUBLED]],
+            f"The {_MOST_TROUBLED} with the most prompts, of {len(troubled):,}."
+            if len(troubled) > _MOST_TROUBLED
+            else "",
+        )
+        if troubled
+        else Paragraphs(["No version needs a look: every last run stopped as asked, and no check is known to fail."]),
+        Table(
+            "How whole, fresh and sound is each collection?",
+            [
+                Column("version", "link"),
+                Column("walked"),
+                Column("last fetch", "date"),
+                Column("days behind", "number"),
+                Column("last run ended", "date"),
+                Column("because"),
+                Column("new", "count"),
+                Column("failed checks", "count"),
+            ],
+            [_health_row(version, newest) for version in ranked],
+            "Days behind: from the version's last fetch to the newest fetch of all. A dash stands where no run, or no "
+            "check, is known here. The checks are as they stood when this page was made.",
+            sortable=True,
+        ),
+    ]
+    return Section("health", "How healthy it is", blocks, "Health")
+
+
+def _health_row(version: VersionOverview, newest: datetime | None) -> tuple[object, ...]:
+    summary = version.summary or {}
+    last = version.last_fetch
+    return (
+        link(version),
+        _walked(version),
+        words.day(last),
+        None if last is None or newest is None else round((newest - last).total_seconds() / 86_400, 1),
+        words.day(summary.get("finished_at")) if summary else None,
+        words.short_stop_reason(summary.get("stop_reason")) if summary else None,
+        summary.get("new"),
+        None if version.failed_checks is None else len(version.failed_checks),
+    )
+
+
+def _walked(version: VersionOverview) -> str:
     if version.walked:
-        return "at its end" if version.at_end else "goes on"
+        return "to the end" if version.at_end else "not to the end"
     return "imported" if version.listings else "not started"
 
 
 def _trouble(version: VersionOverview) -> str:
-    """Why someone should look at a version, as a sentence; empty when nobody need to."""
+    """Why someone should look at a version, as sentences; empty when nobody need to."""
     summary = version.summary or {}
     reason = summary.get("stop_reason")
     found = []
-    if reason and reason not in {"at_end", "max_items", "time_budget"}:
+    if reason and reason not in _WELL:
         found.append(f"The last run stopped because {words.stop_reason(reason)}.")
     if summary.get("error"):
         found.append(f"Error: {summary['error']}")
-    if version.listings and not version.counts.get("prompts"):
+    if version.listings and not version.prompts:
         found.append("Pages were fetched, but no image has a prompt.")
+    if version.failed_checks:
+        found.append(f"Failed checks: {', '.join(version.failed_checks)}.")
     return " ".join(found)
-
-
-def _captures(ranked: Sequence[VersionOverview]) -> Section:
-    rows = []
-    for version in ranked:
-        rates = {capture.field: capture.rate for capture in version.captures}
-        rows.append((_link(version), version.counts.get("prompts", 0), *(rates.get(name) for name in _CAPTURED)))
-    return Section(
-        "capture",
-        "What the images tell",
-        [
-            Table(
-                "How often does an image tell its settings?",
-                [
-                    Column("version", "link"),
-                    Column("n", "count"),
-                    *(Column(name, "share") for name in _CAPTURED),
-                ],
-                rows,
-                "Versions with different capture rates differ in who uploads and with which tool; compare their "
-                "settings with that in mind.",
-            )
-        ],
-    )
-
-
-def _categories(ranked: Sequence[VersionOverview]) -> Section:
-    question = "Do the versions differ in what their prompts are about?"
-    classified = [version for version in ranked if sum(version.category_primary.values())]
-    if not classified:
-        return Section("categories", "Categories", [Chart(question, "No prompt has been classified yet.", None)])
-    names = list(dict.fromkeys(name for version in classified for name in version.category_primary))
-    rows = []
-    for version in classified:
-        total = sum(version.category_primary.values())
-        rows.append((version, total, [version.category_primary.get(name, 0) / total for name in names]))
-    thin = [version.title for version, total, _ in rows if total < words.THIN]
-    answer = (
-        f"n = {words.plural(sum(total for _, total, _ in rows), 'prompt')} in {words.plural(len(rows), 'version')}."
-    )
-    if thin:
-        named = ", ".join(quoted(title) for title in thin[:5])
-        answer += f" Fewer than {words.THIN} prompts, so shares of little worth: {named}"
-        answer += f" and {len(thin) - 5} more." if len(thin) > 5 else "."  # noqa: PLR2004 - as many as were named
-    chart = Chart(
-        question,
-        answer,
-        figures.stacked_shares(
-            [
-                (label, shares)
-                for label, (_, _, shares) in zip(_labels([row[0] for row in rows[:_DRAWN]]), rows, strict=False)
-            ],
-            names,
-            unit="prompts, by primary category",
-        ),
-        Table(
-            "Primary category by version",
-            [Column("version", "link"), Column("n", "count"), *(Column(name, "share") for name in names)],
-            [(_link(version), total, *shares) for version, total, shares in rows],
-        ),
-        legend=names,
-    )
-    return Section("categories", "Categories", [chart])
-
-
-def _tops(rows: Sequence[tuple[str, int]], whole: int) -> str:
-    # Each name isolated, so that one written from right to left does not carry the next along.
-    return (
-        ", ".join(f"\u2068{shortened(name, 48)}\u2069 ({words.share(images, whole)})" for name, images in rows) or "—"
-    )
-
-
-def _settings(ranked: Sequence[VersionOverview]) -> Section:
-    rows = []
-    for version in ranked:
-        known = {capture.field: capture.known for capture in version.captures}
-        rows.append(
-            (
-                _link(version),
-                _tops(version.top_samplers, known.get("sampler", 0)),
-                _tops(version.top_sizes, known.get("size", 0)),
-                version.medians.get("steps"),
-                version.medians.get("cfg_scale"),
-                version.medians.get("prompt_length"),
-                version.medians.get("reaction_count"),
-            )
-        )
-    return Section(
-        "settings",
-        "Settings",
-        [
-            Table(
-                "Which settings are usual for each version?",
-                [
-                    Column("version", "link"),
-                    Column("samplers", "long"),
-                    Column("sizes", "long"),
-                    Column("median steps", "number"),
-                    Column("median CFG scale", "number"),
-                    Column("median prompt length", "number"),
-                    Column("median reactions", "number"),
-                ],
-                rows,
-                "Shares are of the images that tell the setting.",
-            )
-        ],
-    )
-
-
-def _resources(ranked: Sequence[VersionOverview]) -> Section:
-    return Section(
-        "resources",
-        "LoRAs and checkpoints",
-        [
-            Table(
-                "Which LoRAs and checkpoints are used with each version?",
-                [Column("version", "link"), Column("LoRAs", "long"), Column("checkpoints", "long")],
-                [
-                    (
-                        _link(version),
-                        _tops(version.top_loras, version.counts.get("prompts", 0)),
-                        _tops(version.top_checkpoints, version.counts.get("prompts", 0)),
-                    )
-                    for version in ranked
-                ],
-                "Shares are of all prompts of the version, including those that name no resource.",
-            )
-        ],
-    )

@@ -1,9 +1,6 @@
-"""Plotly figures from plain numbers, and the light and dark templates they are drawn with.
+"""Plotly figures from plain numbers.
 
-A figure carries no colour of its own: the page applies :data:`TEMPLATES` by the reader's colour scheme and
-changes it when the scheme changes. Labels are positions with tick text, never categories, so that Plotly
-neither guesses at dates and numbers nor merges two labels that were cut to the same text. Which figure
-answers which question is for ``sections`` to say.
+What they have in common is in ``figure_frame``; which figure answers which question is for ``sections`` to say.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ import plotly.graph_objects as go
 
 from civitai_pipeline.report import words
 from civitai_pipeline.report.binning import nice_width
+from civitai_pipeline.report.figure_frame import FRAME, ROW, count_axis, framed, hover, label_axis
 from civitai_pipeline.report.text import plotly_literal, shortened
 
 if TYPE_CHECKING:
@@ -22,97 +20,14 @@ if TYPE_CHECKING:
 
     from civitai_pipeline.report.binning import Bin
 
-FONT_STACK = (
-    'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Hiragino Sans", "Yu Gothic UI", "Noto Sans CJK JP", '
-    '"PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans CJK KR", '
-    '"Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", '
-    '"Apple Color Emoji", "Segoe UI Emoji", "Noto Color Emoji", sans-serif'
-)
-# Okabe and Ito's colours, told apart with any kind of colour sight; the last one is for what matched nothing.
-_LIGHT = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a300", "#8c8c8c")
-_DARK = ("#58a6e0", "#f0b429", "#2fbf92", "#dd93bb", "#8accf0", "#f0803c", "#e3d44a", "#9a9a9a")
-
 # Where an axis of ratios may have its marks: near 1 closely, further out in steps that double or so.
 _RATIOS = (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 
+# Ratios further from 1 than this have the same colour.
+_FURTHEST = 5
+
 # So few dates are marked themselves; of more, the months among them are.
 _NAMED_DAYS = 18
-
-_ROW = 25
-_FRAME = 62
-
-
-def _template(colours: Sequence[str], ink: str, grid: str, paper: str) -> dict[str, Any]:
-    axis = {
-        "gridcolor": grid,
-        "linecolor": grid,
-        "zerolinecolor": grid,
-        "tickcolor": grid,
-        "fixedrange": True,
-        "automargin": True,
-        "title": {"font": {"size": 12}, "standoff": 8},
-        "separatethousands": True,
-        "exponentformat": "none",
-    }
-    return {
-        "layout": {
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "colorway": list(colours),
-            "piecolorway": list(colours),
-            "font": {"family": FONT_STACK, "color": ink, "size": 12},
-            "xaxis": axis,
-            "yaxis": axis,
-            "hoverlabel": {
-                "bgcolor": paper,
-                "bordercolor": grid,
-                "font": {"color": ink, "family": FONT_STACK, "size": 12},
-                "align": "left",
-            },
-            "legend": {"font": {"size": 12}},
-            "shapedefaults": {"line": {"color": ink}},
-        },
-        # A bar's text inside is drawn in the paper's colour against the bar; outside in ink.
-        "data": {"pie": [{"marker": {"line": {"color": paper, "width": 1}}}]},
-    }
-
-
-TEMPLATES: dict[str, dict[str, Any]] = {
-    "light": _template(_LIGHT, "#1f2328", "#d5d9df", "#ffffff"),
-    "dark": _template(_DARK, "#e6e8eb", "#3a414b", "#16191d"),
-}
-
-
-def _figure(traces: Sequence[Any], height: int, **layout: object) -> go.Figure:
-    figure = go.Figure(data=list(traces))
-    figure.update_layout(
-        template=go.layout.Template(),
-        height=height,
-        margin={"l": 8, "r": 16, "t": 10, "b": 40},
-        dragmode=False,
-        showlegend=False,
-    )
-    figure.update_layout(**layout)
-    return figure
-
-
-def _label_axis(labels: Sequence[str]) -> dict[str, Any]:
-    return {
-        "tickmode": "array",
-        "tickvals": list(range(len(labels))),
-        "ticktext": [plotly_literal(shortened(label)) for label in labels],
-        "range": [len(labels) - 0.4, -0.6],
-        "showgrid": False,
-        "zeroline": False,
-        # Invisible ticks keep the labels off the bars.
-        "ticks": "outside",
-        "ticklen": 5,
-        "tickcolor": "rgba(0,0,0,0)",
-    }
-
-
-def _hover(lines: Sequence[str]) -> str:
-    return "<br>".join(plotly_literal(shortened(line, 90)) for line in lines)
 
 
 def bars(rows: Sequence[tuple[str, float]], *, unit: str, whole: float | None = None) -> go.Figure:
@@ -135,14 +50,19 @@ def bars(rows: Sequence[tuple[str, float]], *, unit: str, whole: float | None = 
         text=[written(value) for value in values],
         textposition="outside",
         cliponaxis=False,
-        hovertext=[_hover([label, f"{words.number(value)} {unit} ({written(value)})"]) for label, value in rows],
+        hovertext=[hover([label, f"{words.number(value)} {unit} ({written(value)})"]) for label, value in rows],
         hoverinfo="text",
     )
-    return _figure(
+    return framed(
         [trace],
-        _FRAME + _ROW * len(rows),
-        yaxis=_label_axis([label for label, _ in rows]),
-        xaxis={"title": {"text": unit}, "range": [0, max([*values, 1e-9])], "nticks": 4, "tickangle": 0},
+        FRAME + ROW * len(rows),
+        yaxis=label_axis([label for label, _ in rows]),
+        xaxis={
+            "title": {"text": unit},
+            "range": [0, max([*values, 1e-9])],
+            "tickangle": 0,
+            **count_axis(max([*values, 0])),
+        },
         bargap=0.3,
         # Room for the number beside the longest bar, on a phone as on a wide screen.
         margin={"r": 64},
@@ -173,14 +93,14 @@ def histogram(bins: Sequence[Bin], *, axis: str, unit: str, whole: bool) -> go.F
         x=places,
         y=[bin_.count for bin_ in bins],
         width=[width] * len(bins),
-        hovertext=[_hover([f"{axis}: {bin_.label(whole=whole)}", f"{bin_.count:,} {unit}"]) for bin_ in bins],
+        hovertext=[hover([f"{axis}: {bin_.label(whole=whole)}", f"{bin_.count:,} {unit}"]) for bin_ in bins],
         hoverinfo="text",
     )
-    return _figure(
+    return framed(
         [trace],
         280,
         xaxis={"title": {"text": axis}, "showgrid": False, **ticks},
-        yaxis={"title": {"text": unit}, "rangemode": "tozero", "nticks": 5},
+        yaxis={"title": {"text": unit}, "rangemode": "tozero", **count_axis(max(bin_.count for bin_ in bins))},
         bargap=0,
     )
 
@@ -200,11 +120,11 @@ def donut(rows: Sequence[tuple[str, float]], *, unit: str) -> go.Figure:
         textposition="inside",
         insidetextorientation="horizontal",
         hovertext=[
-            _hover([label, f"{words.number(value)} {unit} ({words.share(value, whole)})"]) for label, value in rows
+            hover([label, f"{words.number(value)} {unit} ({words.share(value, whole)})"]) for label, value in rows
         ],
         hoverinfo="text",
     )
-    return _figure(
+    return framed(
         [trace],
         340,
         showlegend=True,
@@ -236,18 +156,18 @@ def boxes(rows: Sequence[tuple[str, tuple[float, float, float, float, float], st
         hoverinfo="skip",
     )
     # Precomputed boxes have no hover text of their own; an invisible marker on the median carries it.
-    hover = go.Scatter(
+    medians = go.Scatter(
         x=[p[2] for p in points],
         y=list(range(len(rows))),
         mode="markers",
         marker={"opacity": 0, "size": 18},
-        hovertext=[_hover([label, text]) for label, _, text in rows],
+        hovertext=[hover([label, text]) for label, _, text in rows],
         hoverinfo="text",
     )
-    return _figure(
-        [trace, hover],
-        _FRAME + (_ROW + 3) * len(rows),
-        yaxis=_label_axis([row[0] for row in rows]),
+    return framed(
+        [trace, medians],
+        FRAME + (ROW + 3) * len(rows),
+        yaxis=label_axis([row[0] for row in rows]),
         xaxis={"title": {"text": axis}, "range": [low - margin, high + margin], "nticks": 7},
         boxgap=0.35,
     )
@@ -266,14 +186,14 @@ def timeline(days: Sequence[str], counts: Sequence[int], *, step: str, unit: str
     trace = go.Bar(
         x=list(days),
         y=list(counts),
-        hovertext=[_hover([f"{step} of {day}", f"{count:,} {unit}"]) for day, count in zip(days, counts, strict=True)],
+        hovertext=[hover([f"{step} of {day}", f"{count:,} {unit}"]) for day, count in zip(days, counts, strict=True)],
         hoverinfo="text",
     )
-    return _figure(
+    return framed(
         [trace],
         280,
         xaxis=_date_axis(days, step),
-        yaxis={"title": {"text": unit}, "rangemode": "tozero", "nticks": 5},
+        yaxis={"title": {"text": unit}, "rangemode": "tozero", **count_axis(max(counts))},
         bargap=0.1,
     )
 
@@ -299,17 +219,17 @@ def intervals(rows: Sequence[tuple[str, tuple[float, float, float], str]], *, ax
             "thickness": 1.5,
             "width": 4,
         },
-        hovertext=[_hover([label, text]) for label, _, text in rows],
+        hovertext=[hover([label, text]) for label, _, text in rows],
         hoverinfo="text",
     )
     ends = [1.0, *(low for low, _, _ in points), *(high for _, _, high in points)]
     low, high = math.log10(min(ends)), math.log10(max(ends))
     margin = max((high - low) * 0.06, 0.01)
     ticks = [tick for tick in _RATIOS if low - margin <= math.log10(tick) <= high + margin]
-    return _figure(
+    return framed(
         [trace],
-        _FRAME + (_ROW + 3) * len(rows),
-        yaxis=_label_axis([row[0] for row in rows]),
+        FRAME + (ROW + 3) * len(rows),
+        yaxis=label_axis([row[0] for row in rows]),
         xaxis={
             "type": "log",
             "title": {"text": axis},
@@ -336,18 +256,68 @@ def lines(
             mode="lines+markers",
             marker={"size": 5},
             hovertext=[
-                _hover([name, f"{step} of {day}: {words.number(value, 1)} %"])
+                hover([name, f"{step} of {day}: {words.number(value, 1)} %"])
                 for day, value in zip(days, values, strict=True)
             ],
             hoverinfo="text",
         )
         for name, values in courses
     ]
-    return _figure(
+    return framed(
         traces,
         300,
         xaxis=_date_axis(days, step),
         yaxis={"title": {"text": axis}, "rangemode": "tozero", "nticks": 5},
+    )
+
+
+def heat_map(
+    labels: Sequence[str], ratios: Sequence[Sequence[float | None]], said: Sequence[Sequence[str]]
+) -> go.Figure:
+    """A square of ratios around 1, from a fifth to five times and beyond; a blank where a ratio is missing.
+
+    Args:
+        labels: The names of rows and of columns.
+        ratios: Above 0 or None, by row.
+        said: What is said of each.
+    """
+    ends = math.log2(_FURTHEST)
+    places = list(range(len(labels)))
+    trace = go.Heatmap(
+        x=places,
+        y=places,
+        z=[[None if ratio is None else max(-ends, min(ends, math.log2(ratio))) for ratio in row] for row in ratios],
+        zmin=-ends,
+        zmax=ends,
+        # The middle is the page's ground, light or dark.
+        colorscale=[[0, "rgb(213,94,0)"], [0.5, "rgba(128,128,128,0.06)"], [1, "rgb(0,114,178)"]],
+        xgap=1,
+        ygap=1,
+        hoverongaps=False,
+        hovertext=[[plotly_literal(text) for text in row] for row in said],
+        hoverinfo="text",
+        colorbar={
+            "orientation": "h",
+            "thickness": 10,
+            "lenmode": "pixels",
+            "len": 200,
+            "x": 1,
+            "xanchor": "right",
+            "y": 1,
+            "yanchor": "bottom",
+            "tickvals": [-ends, -1, 0, 1, ends],
+            "ticktext": [f"≤ 1/{_FURTHEST}", "1/2", "1", "2", f"≥ {_FURTHEST}"],
+            "tickfont": {"size": 11},
+            "outlinewidth": 0,
+        },
+    )
+    axis = label_axis(labels)
+    return framed(
+        [trace],
+        150 + 22 * len(labels),
+        yaxis=axis,
+        xaxis={**axis, "range": [-0.5, len(labels) - 0.5], "tickangle": -60},
+        margin={"t": 44},
     )
 
 
@@ -366,17 +336,16 @@ def stacked_shares(rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[
                 x=shares,
                 y=list(range(len(rows))),
                 hovertext=[
-                    _hover([row[0], f"{part}: {value:.1f} % of {unit}"])
-                    for row, value in zip(rows, shares, strict=True)
+                    hover([row[0], f"{part}: {value:.1f} % of {unit}"]) for row, value in zip(rows, shares, strict=True)
                 ],
                 hoverinfo="text",
             )
         )
-    return _figure(
+    return framed(
         traces,
-        _FRAME + (_ROW + 6) * len(rows),
+        FRAME + (ROW + 6) * len(rows),
         barmode="stack",
-        yaxis=_label_axis([row[0] for row in rows]),
+        yaxis=label_axis([row[0] for row in rows]),
         xaxis={"title": {"text": f"% of {unit}"}, "range": [0, 100], "nticks": 6},
         bargap=0.3,
     )

@@ -16,9 +16,10 @@ import jinja2
 from markupsafe import Markup
 from plotly import offline
 
-from civitai_pipeline.report import figures, words
+from civitai_pipeline.report import words
 from civitai_pipeline.report.collection import collection_sections
 from civitai_pipeline.report.explorer import holding_in_words
+from civitai_pipeline.report.figure_frame import FONT_STACK, TEMPLATES
 from civitai_pipeline.report.names import INDEX_FILE, PLOTLY_FILE, explorer_file_name, report_file_name
 from civitai_pipeline.report.sections import ABOUT, FINDINGS
 from civitai_pipeline.report.text import drawable, json_for_script
@@ -89,12 +90,17 @@ def explorer_page(tables: VersionTables, prompts_file: str) -> str:
     )
 
 
-def collection_page(versions: Sequence[VersionOverview]) -> str:
-    """The index of reports: all versions side by side, a full HTML document."""
+def collection_page(versions: Sequence[VersionOverview], without: Sequence[int] = ()) -> str:
+    """The index of reports: all versions side by side, a full HTML document.
+
+    Args:
+        versions: The overviews, in any order.
+        without: Versions of which pages have landed, but which have no overview yet.
+    """
     return _page(
         title="Prompt collection",
         subtitle=f"{words.plural(len(versions), 'model version')} side by side",
-        sections=collection_sections(versions),
+        sections=collection_sections(versions, without),
         index=None,
         explorer=None,
     )
@@ -111,7 +117,7 @@ def _page(*, title: str, subtitle: str, sections: Sequence[Section], index: str 
             sections=sections,
             index=index,
             plotly_file=PLOTLY_FILE,
-            templates=figures.TEMPLATES,
+            templates=TEMPLATES,
             explorer=explorer,
             style=_style("report.css"),
             script=Markup(script),  # noqa: S704 - our own files, never a table's content
@@ -126,7 +132,7 @@ def _hash(script: str) -> str:
 
 
 def _style(*names: str) -> Markup:
-    style = "\n".join(_asset(name) for name in names).replace("FONT_STACK", figures.FONT_STACK)
+    style = "\n".join(_asset(name) for name in names).replace("FONT_STACK", FONT_STACK)
     return Markup(style)  # noqa: S704 - our own files, never a table's content
 
 

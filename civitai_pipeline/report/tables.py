@@ -54,6 +54,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "resource_version_id",
         "resource_hash",
         "weight",
+        "resolved_name",
+        "resolved_version_name",
     ),
     "prompt_categories": (
         "image_id",

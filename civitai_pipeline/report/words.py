@@ -28,6 +28,24 @@ STOP_REASONS = {
     "rejected": "the API refused the request; trying again will not help",
     "contract_changed": "the API's answer no longer has the expected shape",
     "conflict": "another process is collecting this version",
+    "lake_unavailable": "the lake could not be read or written; the disk may be full, or a file damaged",
+    "internal_error": "it broke off: its process died, or the program met something it was not made for",
+}
+
+# The same for a table's cell.
+_SHORT_STOP_REASONS = {
+    "at_end": "end reached",
+    "max_items": "enough items",
+    "time_budget": "time was up",
+    "canceled": "cancelled",
+    "stalled": "same page again",
+    "rate_limited": "told to slow down",
+    "api_unavailable": "no proper answer",
+    "rejected": "request refused",
+    "contract_changed": "API changed",
+    "conflict": "collected elsewhere",
+    "lake_unavailable": "lake unavailable",
+    "internal_error": "broke off",
 }
 
 OUTCOMES = {
@@ -60,15 +78,15 @@ def plural(count: int, noun: str, several: str | None = None) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """A percentage that never rounds something to nothing or nearly all to all."""
+    """A percentage that never rounds something to nothing or nearly all to all; no line breaks before its sign."""
     if not whole:
         return "—"
     percent = 100 * part / whole
     if 0 < percent < 0.1:  # noqa: PLR2004 - the smallest share one decimal can show
-        return "<0.1 %"
+        return "<0.1\u00a0%"
     if 99.9 < percent < 100:  # noqa: PLR2004 - the largest below everything that one decimal can show
-        return ">99.9 %"
-    return f"{percent:.0f} %" if percent in {0, 100} else f"{percent:.1f} %"
+        return ">99.9\u00a0%"
+    return f"{percent:.0f}\u00a0%" if percent in {0, 100} else f"{percent:.1f}\u00a0%"
 
 
 def number(value: float | None, decimals: int = 2) -> str:
@@ -115,6 +133,11 @@ def span(oldest: object, newest: object) -> str:
 def stop_reason(reason: object) -> str:
     """Why a run stopped, as the end of a sentence."""
     return STOP_REASONS.get(str(reason), f"of “{reason}”, which this report has no words for")
+
+
+def short_stop_reason(reason: object) -> str:
+    """Why a run stopped, in two or three words."""
+    return _SHORT_STOP_REASONS.get(str(reason), str(reason)) if reason else UNKNOWN
 
 
 def version_title(info: Mapping[str, Any], model_version_id: object) -> str:

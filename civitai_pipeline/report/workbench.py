@@ -86,7 +86,8 @@ SELECT image_id, unnest(tags_of(negative_prompt)) AS tag FROM prompts WHERE nega
 """
 
 # Resources are told apart as in the analyses, in a schema of their own: the relation they are read from is called
-# ``resources`` there. A name that several bear ("v1.0", where the site names the version only) gets its key besides.
+# ``resources`` there. What the API said when asked goes before what the metadata calls them: model and version. A name
+# that several bear ("v1.0", where the metadata names the version only) gets its key besides.
 _RESOURCES = """
 CREATE SCHEMA told_apart;
 CREATE VIEW told_apart.resources AS SELECT r.* FROM resources_in r SEMI JOIN main.prompts USING (image_id);
@@ -94,9 +95,16 @@ USE told_apart;
 USED_RESOURCES
 USE main;
 CREATE TABLE resource_labels AS
-WITH named AS (
-    SELECT type, key, coalesce(any_value(label), getvariable('own_names')[key], key) AS name
-    FROM told_apart.used_resources LEFT JOIN told_apart.resource_names USING (type, key) GROUP BY type, key
+WITH looked_up AS (
+    SELECT type, key, resolved_name || ' · ' || resolved_version_name AS label
+    FROM told_apart.used_resources JOIN told_apart.resources USING (image_id, position)
+    WHERE resolved_name <> '' AND resolved_version_name <> '' GROUP BY type, key, label
+    QUALIFY row_number() OVER (PARTITION BY type, key ORDER BY count(*) DESC, label) = 1
+), named AS (
+    SELECT type, key,
+           coalesce(any_value(l.label), getvariable('own_names')[key], any_value(n.label), key) AS name
+    FROM told_apart.used_resources LEFT JOIN told_apart.resource_names n USING (type, key)
+    LEFT JOIN looked_up l USING (type, key) GROUP BY type, key
 )
 SELECT type, key, CASE WHEN count(*) OVER (PARTITION BY type, name) > 1 THEN name || ' (' || key || ')' ELSE name END
     AS label
@@ -132,7 +140,7 @@ class Workbench:
         for name, table in tables.analyses.items():
             self._connection.register(name, table)
         version_id = tables.info["model_version_id"]
-        own_name = words.version_title(tables.info, version_id)
+        own_name = words.version_title(tables.info, version_id) if tables.info.get("model_name") else None
         self._connection.execute("SET VARIABLE own_names = MAP([$1], [$2])", [f"version {version_id}", own_name])
         self._connection.execute(_PROMPTS)
         self._connection.execute(_RESOURCES.format(version=int(version_id)))

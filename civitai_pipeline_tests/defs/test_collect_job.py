@@ -29,6 +29,7 @@ IMAGE_PAGES = dg.AssetKey("image_pages")
 STEPS = {
     **dict.fromkeys(("prompts", "rejected_images", "landed_pages"), "prompt_tables"),
     **dict.fromkeys(("prompt_categories", "category_changes"), "category_tables"),
+    "version_overviews": "version_report",
 }
 
 

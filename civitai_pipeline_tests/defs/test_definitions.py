@@ -15,6 +15,16 @@ from civitai_pipeline.report import ANALYSES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+REPORTED = {
+    "model_version_info",
+    "prompts",
+    "rejected_images",
+    "landed_pages",
+    "prompt_resources",
+    "prompt_categories",
+    "category_changes",
+    *ANALYSES,
+}
 EDGES: Mapping[str, set[str]] = {
     "model_version_info": set(),
     "image_pages": set(),
@@ -26,17 +36,9 @@ EDGES: Mapping[str, set[str]] = {
     "prompt_categories": {"prompts"},
     "near_duplicate_groups": {"prompts"},
     "category_changes": {"prompts"},
-    "version_report": {
-        "model_version_info",
-        "prompts",
-        "rejected_images",
-        "landed_pages",
-        "prompt_resources",
-        "prompt_categories",
-        "category_changes",
-        *ANALYSES,
-    },
-    "collection_report": {"version_report"},
+    "version_report": REPORTED,
+    "version_overviews": REPORTED,
+    "collection_report": {"version_report", "version_overviews"},
     "prompt_database": {table.name for table in schemas.TABLES},
     **{table.name: {"prompts", "prompt_resources", "prompt_categories"} for table in schemas.ANALYSIS_TABLES},
 }

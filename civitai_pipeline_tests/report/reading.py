@@ -49,6 +49,8 @@ class Page(HTMLParser):
         assert self._open.pop()[0] == tag, f"</{tag}> closes what was opened last"
 
     def handle_data(self, data: str) -> None:
+        # Spaces that no line breaks at look like others.
+        data = data.replace("\u00a0", " ")
         inside = [tag for tag, _ in self._open]
         if inside and inside[-1] == "script":
             attributes = self._open[-1][1]

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from civitai_pipeline.derive.analyses import build_analyses
 from civitai_pipeline.lake.schemas import PROMPT_CATEGORIES, PROMPT_RESOURCES, PROMPTS, REJECTED_IMAGES
-from civitai_pipeline.report import ANALYSES, VersionTables
+from civitai_pipeline.report import ANALYSES, VersionOverview, VersionTables, overview_row, version_overview
 from civitai_pipeline_tests.report.examples import INFO, VERSION
 
 
@@ -18,6 +18,11 @@ def analysed(tables: VersionTables) -> VersionTables:
     """The tables with the analyses made of them."""
     made = build_analyses(tables.prompts, tables.prompt_resources, tables.prompt_categories)
     return replace(tables, analyses={name: made[name] for name in ANALYSES})
+
+
+def overview_of(tables: VersionTables) -> VersionOverview:
+    """A version's overview, by way of its row."""
+    return version_overview(overview_row(tables), tables.info, tables.collection_state, tables.summary)
 
 
 def prompt(image_id: int, text: str, **values: object) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from civitai_pipeline.lake.schemas import PROMPTS
 from civitai_pipeline.report import COLUMNS, VersionTables, explorer_page, explorer_script, version_page
 from civitai_pipeline.report.explorer import holding_in_words
-from civitai_pipeline_tests.report.examples import make_tables
+from civitai_pipeline_tests.report.examples import INFO, VERSION, make_tables
 from civitai_pipeline_tests.report.reading import Page
 
 UNKNOWN_AUTHORS = {None, "unknown"}
@@ -106,7 +106,10 @@ def test_categories_and_resources_are_those_of_the_image(example: VersionTables)
     used: dict[int, list[tuple[str, str, float | None]]] = {image_id: [] for image_id in rows}
     for use in example.prompt_resources.to_pylist():
         if use["image_id"] in rows:
-            used[use["image_id"]].append((use["resource_type"], use["resource_name"], use["weight"]))
+            # The version collected goes by the names that the site gives it.
+            own = use["resource_version_id"] == VERSION
+            name = f"{INFO['model_name']} · {INFO['version_name']}" if own else use["resource_name"]
+            used[use["image_id"]].append((use["resource_type"], name, use["weight"]))
     assert {image_id: sorted(row["resources"], key=str) for image_id, row in rows.items()} == {
         image_id: sorted(uses, key=str) for image_id, uses in used.items()
     }

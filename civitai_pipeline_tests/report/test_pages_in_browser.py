@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +13,10 @@ from civitai_pipeline.report import (
     collection_page,
     plotly_javascript,
     report_file_name,
-    version_overview,
     version_page,
 )
 from civitai_pipeline_tests.report.examples import VERSION, make_tables
-from civitai_pipeline_tests.report.rows import analysed
+from civitai_pipeline_tests.report.rows import analysed, overview_of
 from civitai_pipeline_tests.report.test_explorer_in_browser import mischievous
 
 if TYPE_CHECKING:
@@ -35,8 +33,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables = analysed(mischievous(make_tables(300)))
     (folder / PLOTLY_FILE).write_text(plotly_javascript(), encoding="utf-8")
     (folder / report_file_name(VERSION)).write_text(version_page(tables), encoding="utf-8")
-    overview = version_overview(replace(tables, analyses={}))
-    (folder / INDEX_FILE).write_text(collection_page([overview]), encoding="utf-8")
+    (folder / INDEX_FILE).write_text(collection_page([overview_of(tables)]), encoding="utf-8")
     return folder
 
 

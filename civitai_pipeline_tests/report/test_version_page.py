@@ -17,7 +17,7 @@ from civitai_pipeline.lake.schemas import (
 )
 from civitai_pipeline.report import VersionTables, plotly_javascript, version_page
 from civitai_pipeline.report.words import STOP_REASONS
-from civitai_pipeline_tests.report.examples import VERSION, make_summary, make_tables
+from civitai_pipeline_tests.report.examples import INFO, VERSION, make_summary, make_tables
 from civitai_pipeline_tests.report.reading import Page
 from civitai_pipeline_tests.report.rows import category, prompt, resource, tables
 
@@ -94,6 +94,44 @@ def test_weights_keep_unknown_apart_from_one() -> None:
     assert page.tables["LoRA weights"][1:] == [["Ink", "7", "1", "5", "28.6 %", "0.24", "0.4", "0.6", "0.8", "0.96"]]
 
 
+def test_a_resource_that_was_looked_up_is_called_by_model_and_version() -> None:
+    rows = [prompt(n, f"cat {n}") for n in (1, 2, 3)]
+    known = {"resolved_name": "Ink Wash", "resolved_version_name": "v2.0"}
+    used = [resource(1, "v2.0", 77, 0.5) | known, resource(2, "inkwash", 77, 0.5), resource(3, "v2.0", 78, 0.5)]
+    own = [resource(n, "harbour_v2", VERSION, None) | {"resource_type": "checkpoint", "position": 1} for n in (1, 2)]
+    page = Page(version_page(tables(rows, used + own)))
+    assert [row[0] for row in page.tables["Most used LoRAs"][1:]] == ["Ink Wash · v2.0", "v2.0"]
+    assert page.tables["Most used checkpoints"][1][0] == f"{INFO['model_name']} · {INFO['version_name']}"
+
+
+def test_numbers_close_together_are_marked_whole_and_halves_stand_over_their_number() -> None:
+    page = Page(
+        version_page(tables([prompt(n, f"cat {n}", cfg_scale=cfg) for n, cfg in enumerate((4, 4.5, 4.5, 7.2))]))
+    )
+    cfg = page.figures["settings-3"]
+    assert list(zip(cfg["data"][0]["x"], cfg["data"][0]["y"], strict=True))[:2] == [(4, 1), (4.5, 2)]
+    assert (cfg["data"][0]["x"][-1], cfg["data"][0]["y"][-1]) == (7, 1)
+    assert cfg["layout"]["yaxis"]["dtick"] == 1
+
+
+def test_the_commonest_tags_are_set_against_each_other() -> None:
+    rows = [prompt(n, f"sun, sea, {n}") for n in range(10)] + [prompt(n, f"moon, night, {n}") for n in range(10, 40)]
+    page = Page(version_page(tables(rows)))
+    square = page.figures["tags-2"]
+    names = square["layout"]["yaxis"]["ticktext"]
+    cells = {(a, b): square["data"][0]["z"][y][x] for y, a in enumerate(names) for x, b in enumerate(names)}
+    # 10 of 40 have sun, 10 of 40 have sea, 10 have both: four times chance, which is two doublings.
+    assert cells["sun", "sea"] == cells["sea", "sun"] == pytest.approx(2)
+    assert cells["sun", "sun"] is None
+    # None of the 7.5 that chance would give: as far from it as the colours go.
+    assert cells["sun", "moon"] == pytest.approx(-2.32, abs=0.01)
+    text = square["data"][0]["hovertext"][names.index("sun")][names.index("sea")]
+    assert text == "sun and sea: 10 prompts, 4 times chance"
+    assert "n = 40 distinct prompts" in page.text
+    few = Page(version_page(tables(rows[:20])))
+    assert "seek each other" not in few.text
+
+
 def test_what_another_taxonomy_changed_is_told_the_latest_first() -> None:
     def change(number: int, name: str, before: int, after: int, primary_from: str) -> dict[str, Any]:
         return {
@@ -106,15 +144,16 @@ def test_what_another_taxonomy_changed_is_told_the_latest_first() -> None:
 
     rows = [change(n, "mood", 5, 11, '{"style":1200,"basic":1}') for n in range(1, 6)]
     changes = pa.Table.from_pylist(rows, CATEGORY_CHANGES.arrow_schema)
-    page = Page(version_page(replace(tables(FIVE), category_changes=changes)))
-    captions = [caption for caption in page.tables if caption.startswith("From taxonomy")]
-    assert captions[0] == "From taxonomy 5 (file aa, code 3) to taxonomy 6 (file bb, code 3)"
+    labelled = tables(FIVE, categories=[category(1, "mood", 0.9, primary=True)])
+    page = Page(version_page(replace(labelled, category_changes=changes)))
+    captions = [caption for caption in page.tables if caption.startswith("What changed")]
+    assert captions[0] == "What changed from taxonomy 5 (file aa, code 3) to taxonomy 6 (file bb, code 3)?"
     assert len(captions) == 3
     assert page.tables[captions[0]][1] == [
         "mood", "5", "11", "8", "2", "0", "3", "style 1,200, basic 1", "11, 12, 13"
     ]  # fmt: skip
     assert "1,201 of them have another primary category" in page.text
-    assert "by one taxonomy and one code only" in Page(version_page(tables(FIVE))).text
+    assert "What changed from" not in Page(version_page(labelled)).text
 
 
 def test_categories_are_counted_by_presence_and_primary() -> None:

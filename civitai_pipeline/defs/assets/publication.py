@@ -1,6 +1,6 @@
 """Assets that show what was collected: a report per version, one over all, and the DuckDB file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -8,16 +8,17 @@ import pyarrow as pa
 
 from civitai_pipeline.defs import pictures
 from civitai_pipeline.defs.assets.collection import image_pages
-from civitai_pipeline.defs.assets.common import OWNERS, PUBLICATION, columns_in
-from civitai_pipeline.defs.events import latest_summary
+from civitai_pipeline.defs.assets.common import OWNERS, PUBLICATION, columns_in, table_out
+from civitai_pipeline.defs.events import failed_checks, latest_summaries, latest_summary
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore
+from civitai_pipeline.derive.provenance import finished
 from civitai_pipeline.keeping.sizes import size_of
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.database import build_database, collection_state
 from civitai_pipeline.lake.files import remove_others, write_by_digest, write_whole
 from civitai_pipeline.lake.paths import Lake
-from civitai_pipeline.lake.tables import read_table, table_exists
+from civitai_pipeline.lake.tables import Provenance, from_rows, read_table, table_exists
 from civitai_pipeline.report import (
     COLUMNS,
     INDEX_FILE,
@@ -27,34 +28,37 @@ from civitai_pipeline.report import (
     explorer_file_name,
     explorer_page,
     explorer_script,
+    overview_row,
     plotly_javascript,
     prompts_file_name,
     report_file_name,
     version_overview,
     version_page,
 )
-
-# What a report is made of; a version that lacks one of them has not been collected to the end yet.
-REPORT_TABLES = (
-    schemas.PROMPTS,
-    schemas.REJECTED_IMAGES,
-    schemas.PROMPT_RESOURCES,
-    schemas.PROMPT_CATEGORIES,
-    schemas.LANDED_PAGES,
-)
+from civitai_pipeline.report.overview import CODE_VERSION as OVERVIEW_CODE_VERSION
 
 
-@dg.asset(
+@dg.multi_asset(
+    name="version_report",
     partitions_def=model_version,
-    group_name=PUBLICATION,
-    owners=OWNERS,
-    kinds={"plotly", "html"},
-    code_version="3",
     ins={name: columns_in(columns) for name, columns in COLUMNS.items()},
-    description=(
-        "One HTML page about a model version's prompts, beside the shared Plotly file, and an explorer to search them "
-        "with. All of it works offline."
-    ),
+    outs={
+        "version_report": dg.AssetOut(
+            dagster_type=dg.Nothing,
+            group_name=PUBLICATION,
+            owners=OWNERS,
+            kinds={"plotly", "html"},
+            code_version="4",
+            description=(
+                "One HTML page about a model version's prompts, beside the shared Plotly file, and an explorer to "
+                "search them with. All of it works offline."
+            ),
+        ),
+        # By the step that has the tables in memory already.
+        schemas.VERSION_OVERVIEWS.name: table_out(
+            schemas.VERSION_OVERVIEWS, group=PUBLICATION, code_version=OVERVIEW_CODE_VERSION
+        ),
+    },
 )
 def version_report(
     context: dg.AssetExecutionContext,
@@ -73,8 +77,8 @@ def version_report(
     resource_pairs: pa.Table,
     term_lift: pa.Table,
     weekly_trends: pa.Table,
-) -> dg.MaterializeResult[None]:
-    """Writes the version's explorer and its page."""
+) -> Iterator[dg.Output[Any]]:
+    """Writes the version's explorer and its page, and boils its tables down for the page over all versions."""
     version = version_of(context.partition_key)
     tables = VersionTables(
         info=_info(model_version_info, version),
@@ -97,11 +101,13 @@ def version_report(
     )
     _publish_explorer(store.lake(), tables, version)
     shown = pictures.of_report(prompts, prompt_resources, prompt_categories)
-    return _published(store, report_file_name(version), version_page(tables), shown)
+    published = _published(store, report_file_name(version), version_page(tables), shown)
+    yield dg.Output(None, output_name="version_report", metadata=published)
+    yield dg.Output(_overview(tables), output_name=schemas.VERSION_OVERVIEWS.name)
 
 
 @dg.asset(
-    deps=[version_report],
+    deps=["version_report", schemas.VERSION_OVERVIEWS.name],
     group_name=PUBLICATION,
     owners=OWNERS,
     kinds={"plotly", "html"},
@@ -109,16 +115,27 @@ def version_report(
     description="The index of reports: all collected model versions side by side.",
 )
 def collection_report(context: dg.AssetExecutionContext, store: LakeStore) -> dg.MaterializeResult[None]:
-    """Writes the index page over all versions that have been collected to the end."""
+    """Writes the index page over all versions that have an overview, and names those that have none yet."""
+    from civitai_pipeline.defs.checks import CHECKS  # noqa: PLC0415 - checks name the assets of this package
+
     lake = store.lake()
+    collected = lake.versions()
+    counted = [version for version in collected if table_exists(lake, schemas.VERSION_OVERVIEWS, version)]
+    without = [version for version in collected if version not in set(counted)]
+    summaries = latest_summaries(context.instance, image_pages.key)
+    failed = failed_checks(context.instance, [key for check in CHECKS for key in check.check_keys])
+    listings = _listings(lake, counted)
     overviews = [
         version_overview(
-            _version_tables(lake, version, latest_summary(context.instance, image_pages.key, str(version)))
+            read_table(lake, schemas.VERSION_OVERVIEWS, version).to_pylist()[0],
+            _known_info(lake, version),
+            listings.get(version, []),
+            summaries.get(str(version)),
+            failed.get(str(version)),
         )
-        for version in lake.versions()
-        if all(table_exists(lake, table, version) for table in REPORT_TABLES)
+        for version in counted
     ]
-    return _published(store, INDEX_FILE, collection_page(overviews))
+    return dg.MaterializeResult(metadata=_published(store, INDEX_FILE, collection_page(overviews, without)))
 
 
 @dg.asset(
@@ -152,14 +169,26 @@ def _info(table: pa.Table, version: int) -> dict[str, object]:
     return rows[0] if rows else {"model_version_id": version}
 
 
-def _version_tables(lake: Lake, version: int, summary: dict[str, Any] | None) -> VersionTables:
-    prompts, rejected, resources, categories, pages = (
-        read_table(lake, table, version, COLUMNS.get(table.name)) for table in REPORT_TABLES
-    )
-    info: dict[str, object] = {"model_version_id": version}
-    if table_exists(lake, schemas.MODEL_VERSION_INFO, version):
-        info = _info(read_table(lake, schemas.MODEL_VERSION_INFO, version), version)
-    return VersionTables(info, prompts, rejected, resources, categories, collection_state(pages), summary)
+def _overview(tables: VersionTables) -> pa.Table:
+    """The version's row of ``version_overviews``, covering the pages that its prompts cover."""
+    table = schemas.VERSION_OVERVIEWS
+    made = from_rows(table, [overview_row(tables)])
+    return finished(table, made, Provenance.of(tables.prompts.schema), OVERVIEW_CODE_VERSION)
+
+
+def _known_info(lake: Lake, version: int) -> dict[str, object]:
+    if not table_exists(lake, schemas.MODEL_VERSION_INFO, version):
+        return {"model_version_id": version}
+    return _info(read_table(lake, schemas.MODEL_VERSION_INFO, version), version)
+
+
+def _listings(lake: Lake, versions: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """The rows of ``collection_state``, by version."""
+    pages = [read_table(lake, schemas.LANDED_PAGES, version) for version in versions]
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in collection_state(pa.concat_tables(pages)) if pages else []:
+        found.setdefault(row["model_version_id"], []).append(row)
+    return found
 
 
 def _publish_explorer(lake: Lake, tables: VersionTables, version: int) -> None:
@@ -176,20 +205,17 @@ def _publish_explorer(lake: Lake, tables: VersionTables, version: int) -> None:
     remove_others(lake.reports, prompts_file_name(version, "*"), prompts)
 
 
-def _published(
-    store: LakeStore, name: str, page: str, shown: Mapping[str, Any] | None = None
-) -> dg.MaterializeResult[None]:
+def _published(store: LakeStore, name: str, page: str, shown: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Writes a page; what the UI is to say of it."""
     lake = store.lake()
     path = lake.reports / name
     if not (lake.reports / PLOTLY_FILE).is_file():
         write_whole(lake.root, lake.reports / PLOTLY_FILE, plotly_javascript().encode())
     write_whole(lake.root, path, page.encode())
     url = store.report_url(name)
-    return dg.MaterializeResult(
-        metadata={
-            **({"report": dg.MetadataValue.url(url)} if url is not None else {}),
-            "dagster/uri": dg.MetadataValue.path(str(path)),
-            "bytes": path.stat().st_size,
-            **(shown or {}),
-        }
-    )
+    return {
+        **({"report": dg.MetadataValue.url(url)} if url is not None else {}),
+        "dagster/uri": dg.MetadataValue.path(str(path)),
+        "bytes": path.stat().st_size,
+        **(shown or {}),
+    }

@@ -14,7 +14,6 @@ from civitai_pipeline.report.sections.duplicates import duplicates
 from civitai_pipeline.report.sections.engagement import engagement
 from civitai_pipeline.report.sections.lengths import lengths
 from civitai_pipeline.report.sections.negatives import negatives
-from civitai_pipeline.report.sections.recategorized import recategorized
 from civitai_pipeline.report.sections.resources import resources
 from civitai_pipeline.report.sections.settings import settings
 from civitai_pipeline.report.sections.tags import tags
@@ -40,5 +39,4 @@ FINDINGS: tuple[Callable[[Workbench], Section], ...] = (
     engagement,
     timeline,
     duplicates,
-    recategorized,
 )

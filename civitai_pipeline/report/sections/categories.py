@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.binning import Bin
-from civitai_pipeline.report.blocks import Chart, Column, Section, Table
+from civitai_pipeline.report.blocks import Block, Chart, Column, Section, Table
 from civitai_pipeline.report.sections.phrases import n_of, nothing
+from civitai_pipeline.report.sections.recategorized import recategorized
 from civitai_pipeline.report.text import quoted
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ def categories(bench: Workbench) -> Section:
         str(version)
         for (version,) in bench.rows("SELECT DISTINCT taxonomy_version FROM categories ORDER BY taxonomy_version")
     )
-    blocks = [_presence(bench, counts, classified, taxonomies), _primary(bench, counts), _confidence(bench, classified)]
+    blocks: list[Block] = [
+        _presence(bench, counts, classified, taxonomies),
+        _primary(bench, counts),
+        _confidence(bench, classified),
+        *recategorized(bench),
+    ]
     return Section("categories", "Categories", blocks)
 
 

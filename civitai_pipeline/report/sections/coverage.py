@@ -83,7 +83,7 @@ def coverage(bench: Workbench) -> Section:
         blocks.append(_levels(bench))
     if bench.tables.collection_state:
         blocks.append(_listings(bench.tables.collection_state))
-    return Section("data", "What this data is, and what it is not", blocks)
+    return Section("data", "What this data is, and what it is not", blocks, "Data")
 
 
 def _what_it_is(bench: Workbench, *, held: int, withdrawn: int, unnamed: int) -> list[str]:
@@ -258,7 +258,7 @@ def captures(bench: Workbench) -> Section:
         )
     else:
         blocks.append(Paragraphs(["No image was rejected."]))
-    return Section("capture", "What the images tell, and what was turned away", blocks)
+    return Section("capture", "What the images tell, and what was turned away", blocks, "Told")
 
 
 _RUN_COUNTS = ("pages", "attempted", *words.OUTCOMES, "saved", "requests", "retries")
@@ -268,7 +268,8 @@ def last_run(bench: Workbench) -> Section:
     """The last run's summary in words and numbers."""
     summary = bench.tables.summary
     if summary is None:
-        return Section("run", "The last run", [Paragraphs(["No run's summary is known."])])
+        unknown = "No run's summary is known: the pages came from elsewhere, or Dagster's records of the runs are gone."
+        return Section("run", "The last run", [Paragraphs([unknown])])
     lines = (
         [f"The last run stopped because {words.stop_reason(summary['stop_reason'])}."]
         if summary.get("stop_reason")

@@ -13,6 +13,11 @@ from civitai_pipeline.report.text import excerpt
 if TYPE_CHECKING:
     from civitai_pipeline.report.workbench import Workbench
 
+ENGAGEMENT = (
+    "Engagement: reactions against those of images of the same age; 1 is their mean, which a few popular images draw "
+    "up, so that most stay below."
+)
+
 # Each class about twice as wide as the one before: most images have few reactions and some have thousands.
 _CLASSES = ((0, 0), (1, 2), (3, 5), (6, 10), (11, 20), (21, 50), (51, 100), (101, 500), (501, None))
 
@@ -82,8 +87,7 @@ def _by_category(bench: Workbench) -> list[Block]:
                 Column("75 %", "number"),
             ],
             rows,
-            "Engagement: reactions against those of images of the same age, 1 is typical. Below "
-            f"{words.THIN} images a median says little.",
+            f"{ENGAGEMENT} Below {words.THIN} images a median says little.",
         )
     ]
 

@@ -60,7 +60,7 @@ def lengths(bench: Workbench) -> Section:
         ),
         thin=bench.standing < words.THIN,
     )
-    return Section("lengths", "Length and structure of prompts", [chart, *_structure(bench)])
+    return Section("lengths", "Length and structure of prompts", [chart, *_structure(bench)], "Lengths")
 
 
 def _structure(bench: Workbench) -> list[Block]:

@@ -34,11 +34,13 @@ def negatives(bench: Workbench) -> Section:
         known,
     )
     if not rows:
-        return Section("negatives", "Negative prompts", [nothing(question, "comes with a negative prompt", bench)])
+        missing = nothing(question, "comes with a negative prompt", bench)
+        return Section("negatives", "Negative prompts", [missing], "Negatives")
     chart = Chart(
         question,
-        f"{n_of(known, bench)} come with a negative prompt; {words.plural(distinct, 'of these is', 'of these are')} "
-        f"different from one another. {quoted(rows[0][0])} leads, in {words.share(rows[0][1], known)} of them.",
+        f"{n_of(known, bench)} come with a negative prompt; "
+        + ("no two of these are equal. " if distinct == known > 1 else f"{distinct:,} of these differ. ")
+        + f"{quoted(rows[0][0])} leads, in {words.share(rows[0][1], known)} of them.",
         figures.bars([(row[0], row[1]) for row in rows], unit="images", whole=known),
         Table(
             "Most used tags of negative prompts",
@@ -48,4 +50,4 @@ def negatives(bench: Workbench) -> Section:
         f"Shares are of the prompts with a negative prompt. {HOW_TAGS_ARE_READ}",
         known < words.THIN,
     )
-    return Section("negatives", "Negative prompts", [chart])
+    return Section("negatives", "Negative prompts", [chart], "Negatives")

@@ -18,4 +18,6 @@ def nothing(question: str, what: str, bench: Workbench) -> Chart:
 
 def n_of(known: int, bench: Workbench, noun: str = "prompt") -> str:
     """How many of all prompts a chart rests on."""
+    if known == bench.standing:
+        return f"n = {'all ' if known > 1 else ''}{words.plural(known, noun)}"
     return f"n = {known:,} of {words.plural(bench.standing, noun)} ({words.share(known, bench.standing)})"

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.report import words
-from civitai_pipeline.report.blocks import Block, Column, Paragraphs, Section, Table
+from civitai_pipeline.report.blocks import Block, Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,23 +18,20 @@ if TYPE_CHECKING:
 _SHOWN = 3
 
 
-def recategorized(bench: Workbench) -> Section:
-    """The last times the prompts were categorized anew, the latest first."""
+def recategorized(bench: Workbench) -> list[Block]:
+    """The last times the prompts were categorized anew, the latest first; nothing where that never happened."""
     changes = bench.tables.category_changes
     rows: list[dict[str, Any]] = [] if changes is None else changes.to_pylist()
     rows.sort(key=lambda row: (-row["change"], row["category"]))
     comparisons = [list(group) for _, group in groupby(rows, key=lambda row: row["change"])][:_SHOWN]
-    blocks: list[Block] = [_comparison(comparison) for comparison in comparisons]
-    if not blocks:
-        blocks = [Paragraphs(["Nothing: the prompts have been categorized by one taxonomy and one code only."])]
-    return Section("recategorized", "What another taxonomy changed", blocks)
+    return [_comparison(comparison) for comparison in comparisons]
 
 
 def _comparison(rows: Sequence[dict[str, Any]]) -> Table:
     first = rows[0]
     moved = sum(sum(json.loads(row["primary_from"]).values()) for row in rows)
     return Table(
-        f"From {_taxonomy(first['from_version'])} to {_taxonomy(first['to_version'])}",
+        f"What changed from {_taxonomy(first['from_version'])} to {_taxonomy(first['to_version'])}?",
         [
             Column("category"),
             Column("images before", "count"),

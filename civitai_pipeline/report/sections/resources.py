@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.blocks import Block, Chart, Column, Section, Table
 from civitai_pipeline.report.sections.pairs import pairs, weights_by_checkpoint
-from civitai_pipeline.report.sections.phrases import nothing
+from civitai_pipeline.report.sections.phrases import n_of, nothing
 from civitai_pipeline.report.text import quoted
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def resources(bench: Workbench) -> Section:
                 "with the id that its name has elsewhere, if there is only one.",
             )
         )
-    return Section("resources", "LoRAs and checkpoints", blocks)
+    return Section("resources", "LoRAs and checkpoints", blocks, "Resources")
 
 
 def _use(bench: Workbench, resource_type: str, noun: str, question: str) -> Chart:
@@ -96,10 +96,10 @@ def _use(bench: Workbench, resource_type: str, noun: str, question: str) -> Char
     )
     return Chart(
         question,
-        f"n = {images:,} of {words.plural(bench.standing, 'prompt')} ({words.share(images, bench.standing)}) name a "
-        f"{noun}, {words.plural(different, f'different {noun}')} in all"
+        f"{n_of(images, bench)} name a {noun}, "
+        + (f"{different:,} different {noun}s in all" if different > 1 else "always the same one")
         + (f"; the first {len(rows)} are shown. " if different > len(rows) else ". ")
-        + f"{quoted(rows[0][0])} leads with {words.plural(rows[0][2], 'image')} by "
+        + f"{quoted(rows[0][0])} {'leads with' if different > 1 else 'has'} {words.plural(rows[0][2], 'image')} by "
         f"{words.plural(rows[0][4], 'author')}.",
         figures.bars([(row[0], row[2]) for row in rows], unit="images", whole=bench.standing),
         Table(
@@ -109,6 +109,17 @@ def _use(bench: Workbench, resource_type: str, noun: str, question: str) -> Char
         ),
         "The rest names none: that is not to say that none was used." if images < bench.standing else "",
         images < words.THIN,
+    )
+
+
+def _middle(row: tuple[Any, ...]) -> str:
+    """Where half of a LoRA's weights lie, from its row of ``top_resources``."""
+    name, low, median, high = quoted(row[0]), *row[8:11]
+    if low == high:
+        return f"At least half of the uses of {name} are at {words.number(median)}."
+    return (
+        f"Half of the uses of {name} lie between {words.number(low)} and {words.number(high)}, with the median at "
+        f"{words.number(median)}."
     )
 
 
@@ -129,8 +140,7 @@ def _weights(bench: Workbench) -> Chart:
         return Chart(question, f"{answer}No LoRA has {_LEAST_WEIGHTS} known weights, too few to draw.", None, table)
     return Chart(
         question,
-        f"{answer}Half of the uses of {quoted(drawn[0][0])} lie between {words.number(drawn[0][8])} and "
-        f"{words.number(drawn[0][10])}, with the median at {words.number(drawn[0][9])}.",
+        f"{answer}{_middle(drawn[0])}",
         figures.boxes(
             [
                 (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from civitai_pipeline.report import figures, words
-from civitai_pipeline.report.binning import binned, quantile
+from civitai_pipeline.report.binning import Bin, binned, quantile
 from civitai_pipeline.report.blocks import Block, Chart, Column, Section, Table
 from civitai_pipeline.report.sections.phrases import n_of, nothing
 from civitai_pipeline.report.text import quoted
@@ -105,7 +107,9 @@ def _measured(bench: Workbench, sql: str, noun: str, question: str, *, whole: bo
         f"{n_of(known, bench)} tell. The median is {words.number(median)}, half lie from {words.number(low)} to "
         f"{words.number(high)}; the commonest value is {words.number(commonest[0][0])} "
         f"({words.share(commonest[0][1], known)}).",
-        figures.histogram(binned(pairs, whole=whole), axis=noun, unit="images", whole=whole),
+        figures.histogram(
+            binned(pairs, whole=True) if whole else _halves(pairs), axis=noun, unit="images", whole=whole
+        ),
         Table(
             f"Commonest values of {noun}",
             [Column(noun, "number"), Column("images", "count"), Column("share of known", "share")],
@@ -113,6 +117,17 @@ def _measured(bench: Workbench, sql: str, noun: str, question: str, *, whole: bo
         ),
         thin=known < words.THIN,
     )
+
+
+def _halves(pairs: list[tuple[float, int]]) -> list[Bin]:
+    """Bins around the whole and half numbers that people choose, so that each bar stands over its number."""
+    halves: Counter[float] = Counter()
+    for value, count in pairs:
+        halves[math.floor(2 * value + 0.5)] += count
+    return [
+        Bin(bin_.low / 2 - 0.25, None if bin_.high is None else bin_.high / 2 - 0.25, bin_.count)
+        for bin_ in binned(list(halves.items()), whole=True)
+    ]
 
 
 def _recipes(bench: Workbench) -> list[Block]:
@@ -153,7 +168,7 @@ def _recipes(bench: Workbench) -> list[Block]:
                 for sampler, steps_from, steps_to, cfg_from, cfg_below, width, height, *counts, _, _ in rows
             ],
             f"n = {known:,} of {words.plural(total, 'prompt')} ({words.share(known, total)}) tell all four; the "
-            "commonest combinations, steps taken five at a time and CFG scales one at a time. Engagement 1 is typical "
-            "of images of the same age; that a recipe stands higher does not mean that it is the cause.",
+            "commonest combinations, steps taken five at a time and CFG scales one at a time. Engagement 1 is the "
+            "mean of images of the same age; that a recipe stands higher does not mean that it is the cause.",
         )
     ]

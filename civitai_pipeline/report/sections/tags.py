@@ -28,6 +28,11 @@ TAG_COLUMNS = (
 # A pair must be carried by this many authors: one author's template would otherwise fill the list.
 _PAIR_AUTHORS = 3
 
+# Tags on either side of the square, which a phone can still name; of fewer than these it says nothing.
+_SQUARE, _LEAST_SQUARE = 16, 4
+# Fewer prompts with both tags than this are chance.
+_LEAST_BOTH = 5
+
 
 def with_tag(bench: Workbench, tag: str, **asked: str) -> tuple[str, str]:
     """The explorer with a tag looked for, and the tag."""
@@ -60,7 +65,60 @@ def tags(bench: Workbench) -> Section:
         HOW_TAGS_ARE_READ + " Where authors or distinct prompts are few, one person's template makes the tag common.",
         tagged < words.THIN,
     )
-    return Section("tags", "Tags", [chart, _pairs(bench)])
+    return Section("tags", "Tags", [chart, *_together(bench), _pairs(bench)])
+
+
+def _together(bench: Workbench) -> list[Block]:
+    """How the commonest tags go together, two by two."""
+    distinct = bench.count("SELECT count(*) FROM prompts WHERE NOT repeats_exactly")
+    counts = dict(bench.rows(_COMMONEST, _SQUARE))
+    if distinct < words.THIN or len(counts) < _LEAST_SQUARE:
+        return []
+    both = {(a, b): n for a, b, n in bench.rows(_BOTH, list(counts))}
+    names = list(counts)
+
+    def said(one: str, other: str) -> tuple[float | None, str]:
+        if one == other:
+            return None, ""
+        n, expected = both.get((one, other), 0), counts[one] * counts[other] / distinct
+        if n < _LEAST_BOTH and expected < _LEAST_BOTH:
+            return None, ""
+        # None together would be no ratio to draw: as good as the least.
+        ratio = max(n, 0.5) / expected
+        return ratio, f"{one} and {other}: {words.plural(n, 'prompt')}, {words.number(n / expected)} times chance"
+
+    cells = [[said(one, other) for other in names] for one in names]
+    known = sum(ratio is not None for row in cells for ratio, _ in row) // 2
+    pairs = len(names) * (len(names) - 1) // 2
+    if not known:
+        return []
+    return [
+        Chart(
+            "Which of the commonest tags seek each other, and which avoid each other?",
+            f"n = {words.plural(distinct, 'distinct prompt')}, {known} of {pairs} pairs of the {len(names)} commonest "
+            "tags. Blue: together more often than chance; orange: more rarely.",
+            figures.heat_map(
+                names,
+                [[ratio for ratio, _ in row] for row in cells],
+                [[text for _, text in row] for row in cells],
+            ),
+            note=f"Times chance, as in the table below. Blank: fewer than {_LEAST_BOTH} prompts with both, where "
+            "chance would give as few.",
+        )
+    ]
+
+
+_COMMONEST = """
+SELECT tag, count(*) AS n FROM tags SEMI JOIN (SELECT image_id FROM prompts WHERE NOT repeats_exactly) USING (image_id)
+GROUP BY tag ORDER BY n DESC, tag LIMIT $1
+"""
+_BOTH = """
+WITH used AS (
+    SELECT image_id, tag FROM tags SEMI JOIN (SELECT image_id FROM prompts WHERE NOT repeats_exactly) USING (image_id)
+    WHERE list_contains($1::VARCHAR[], tag)
+)
+SELECT a.tag, b.tag, count(*) FROM used a JOIN used b USING (image_id) WHERE a.tag <> b.tag GROUP BY a.tag, b.tag
+"""
 
 
 def _pairs(bench: Workbench) -> Block:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from civitai_pipeline.report import figures, words
 from civitai_pipeline.report.blocks import Chart, Column, Section, Table
 from civitai_pipeline.report.sections.phrases import n_of, nothing
-from civitai_pipeline.report.sections.trends import trends
+from civitai_pipeline.report.sections.trends import period_name, trends
 
 if TYPE_CHECKING:
     from civitai_pipeline.report.workbench import Workbench
@@ -51,8 +51,8 @@ def timeline(bench: Workbench) -> Section:
     empty = sum(1 for row in rows if not row[1])
     chart = Chart(
         question,
-        f"{n_of(dated, bench)}, over {words.plural(len(rows), step)}. The most came in the {step} of {fullest[0]}: "
-        f"{words.plural(fullest[1], 'image')} by {words.plural(fullest[2], 'author')}."
+        f"{n_of(dated, bench)}, over {words.plural(len(rows), step)}. The most came in the {step} of "
+        f"{period_name(fullest[0], step)}: {words.plural(fullest[1], 'image')} by {words.plural(fullest[2], 'author')}."
         + (f" {words.plural(empty, step)} had none." if empty else ""),
         figures.timeline([row[0] for row in rows], [row[1] for row in rows], step=step, unit="images"),
         Table(

@@ -83,8 +83,14 @@ def trends(bench: Workbench) -> list[Block]:
     return [_chart(bench, rows, step)]
 
 
+def period_name(first_day: str, step: str) -> str:
+    """A week or month in a sentence: a week by its Monday, a month as ``2026-09``."""
+    return first_day[:7] if step == "month" else first_day
+
+
 def _chart(bench: Workbench, rows: list[tuple[Any, ...]], step: str) -> Chart:
-    authors, period = rows[0][8:10]
+    authors, first_day = rows[0][8:10]
+    period = period_name(first_day, step)
     drawn = sorted(rows, key=lambda row: -abs(row[5]))[:_DRAWN]
     first = drawn[0]
     counted = "" if step == "week" else ", each counted once a week"
@@ -128,5 +134,8 @@ def _courses(bench: Workbench, drawn: list[tuple[Any, ...]]) -> tuple[list[str],
         words.THIN,
     ):
         found.setdefault((kind, key), {})[day] = share
-    days = sorted({day for course in found.values() for day in course})
+    every = sorted({day for course in found.values() for day in course})
+    # Before the first and after the last period with enough authors there is nothing to draw.
+    told = [n for n, day in enumerate(every) if any(course.get(day) is not None for course in found.values())]
+    days = every[told[0] : told[-1] + 1] if told else []
     return days, [(name, [found[kind, key].get(day) for day in days]) for name, kind, key, *_ in drawn]

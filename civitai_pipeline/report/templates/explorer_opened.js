@@ -74,7 +74,7 @@ function fill(row) {
     fact("categories", prompts.categoriesOf(row).join(", ") || null),
     fact("reactions", value("reaction_count") === null ? null : number(value("reaction_count"))),
     fact("comments", value("comment_count") === null ? null : number(value("comment_count"))),
-    fact("engagement (1 is typical)", value("engagement")),
+    fact("engagement (1: mean of its age)", value("engagement")),
     fact("characters", number(value("prompt_length"))),
     fact("sampler", name("sampler"), { sampler: name("sampler") }),
     fact("scheduler", name("scheduler")),

@@ -24,7 +24,7 @@ from civitai_pipeline.defs.metadata import summary_from_metadata
 from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
 from civitai_pipeline.defs.sensors.records import ACTIVE, PARTITION_TAG
 from civitai_pipeline.defs.sensors.repair import end_dead_runs
-from civitai_pipeline.upkeep.processes import process_tags
+from civitai_pipeline.upkeep.processes import is_gone, process_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +131,9 @@ class TablesRun:
     interrupted: bool
 
 
-def bring_up_tables(versions: Sequence[int], *, log_level: str = "CRITICAL") -> Iterator[TablesRun]:
+def bring_up_tables(
+    versions: Sequence[int], *, rebuild: bool = False, log_level: str = "CRITICAL"
+) -> Iterator[TablesRun]:
     """Brings the tables and reports of some versions up to their landed pages, in this process, without the API.
 
     Each version becomes a partition if it is none yet. What shows all versions, the database and the index of
@@ -139,6 +141,7 @@ def bring_up_tables(versions: Sequence[int], *, log_level: str = "CRITICAL") -> 
 
     Args:
         versions: The model versions.
+        rebuild: Make the tables anew from all pages, not only from those not yet covered.
         log_level: From which level on Dagster's own log goes to standard error.
 
     Yields:
@@ -163,7 +166,8 @@ def bring_up_tables(versions: Sequence[int], *, log_level: str = "CRITICAL") -> 
                 partition_key=str(version),
                 asset_selection=sorted(made if version == versions[-1] else made - of_all_versions),
                 run_config=dg.RunConfig(
-                    ops={"prompt_tables": PromptsConfig()}, loggers={"console": {"config": {"log_level": log_level}}}
+                    ops={"prompt_tables": PromptsConfig(rebuild=rebuild)},
+                    loggers={"console": {"config": {"log_level": log_level}}},
                 ),
                 raise_on_error=False,
                 run_id=run_id,
@@ -174,6 +178,14 @@ def bring_up_tables(versions: Sequence[int], *, log_level: str = "CRITICAL") -> 
             yield TablesRun(version, failures_in_log(instance, run_id), checks, interrupted)
             if interrupted:
                 return
+
+
+def under_way() -> set[int]:
+    """The model versions of which a run is waiting or under way; one whose process is gone is neither."""
+    with dg.DagsterInstance.get() as instance:
+        runs = instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
+    keys = (run.tags.get(PARTITION_TAG, "") for run in runs if is_gone(run.tags) is not True)
+    return {int(key) for key in keys if key.isascii() and key.isdigit()}
 
 
 def _refuse_second_run(instance: dg.DagsterInstance, version: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from civitai_pipeline.jsontext import InvalidJsonError, dumps, loads
+from civitai_pipeline.jsontext import KEPT_LEVELS, MAX_LEVELS, InvalidJsonError, dumps, loads
 
 TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 VALUES = st.recursive(
@@ -85,7 +85,7 @@ def test_no_bytes_fail_in_another_way(raw: bytes) -> None:
     assert loads(dumps(value)) == value
 
 
-@pytest.mark.parametrize("depth", [253, 254, 255, 256, 990, 1000, 1023, 1024])
+@pytest.mark.parametrize("depth", [253, 254, 255, 256, 990, 1000, 1023, 1024, 1025, KEPT_LEVELS])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_whatever_depth_can_be_read_can_be_written(depth: int, opening: str) -> None:
     text = opening * depth + "0" + ("]" if opening == "[" else "}") * depth
@@ -128,3 +128,33 @@ def test_a_fragment_is_copied_as_it_is(contents: bytes | str, beside: str) -> No
 def test_what_is_no_json_value_is_refused(value: Any) -> None:  # noqa: ANN401 - that is the point
     with pytest.raises(TypeError):
         dumps(value)
+
+
+DEEP = "[" * 1_200, "]" * 1_200
+
+
+@settings(deadline=None, max_examples=50)
+@given(VALUES, st.sampled_from(["", " ", "\n\t"]))
+def test_a_deep_document_is_read_as_the_same_in_a_flat_one(value: object, space: str) -> None:
+    text = json.dumps(value, indent=1 if space else None)
+    found = loads(f"{DEEP[0]}{space}{text}{space}{DEEP[1]}")
+    for _ in range(1_200):
+        (found,) = found
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    "part", ["1,", ",1", '{"a":1,}', '{"a"}', '{"a":}', "{1:2}", '"\x01"', "01", "tru", "1 2", "[}", '{"a" 1}', "NaN"]
+)
+def test_what_is_no_json_is_refused_in_a_deep_document_too(part: str) -> None:
+    with pytest.raises(InvalidJsonError):
+        loads(DEEP[0] + part + DEEP[1])
+
+
+def test_what_lies_too_deep_is_cut_off_and_beyond_all_bounds_refused() -> None:
+    found, levels = loads("[1,[" * KEPT_LEVELS + '{"a":[2]}' + "],3]" * KEPT_LEVELS), 0
+    while found[1][0] is not None:
+        found, levels = found[1][0], levels + 2
+    assert (found, levels + 2) == ([1, [None], 3], KEPT_LEVELS)
+    with pytest.raises(InvalidJsonError):
+        loads("[" * (MAX_LEVELS + 1) + "]" * (MAX_LEVELS + 1))

@@ -10,10 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
 from civitai_pipeline.civitai.listing import MAX_ID
+from civitai_pipeline.prompts.text import storable
 
 if TYPE_CHECKING:
     from civitai_pipeline.civitai.listing import Cursor
@@ -96,6 +105,10 @@ def changed(what: str) -> ApiFailure:
     )
 
 
+# No file can hold a lone surrogate, which the site lets into a name.
+_Text = Annotated[str, AfterValidator(storable)]
+
+
 class _Payload(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
@@ -103,8 +116,8 @@ class _Payload(BaseModel):
 class ModelOfVersion(_Payload):
     """The ``model`` part of a model version."""
 
-    name: str | None = None
-    type: str | None = None
+    name: _Text | None = None
+    type: _Text | None = None
 
 
 # Beyond these no id of the API's can lie; some columns could not hold it.
@@ -116,11 +129,11 @@ class ModelVersion(_Payload):
 
     id: _Id
     model_id: _Id | None = Field(default=None, alias="modelId")
-    name: str | None = None
-    base_model: str | None = Field(default=None, alias="baseModel")
-    air: str | None = None
+    name: _Text | None = None
+    base_model: _Text | None = Field(default=None, alias="baseModel")
+    air: _Text | None = None
     published_at: _Date = Field(default=None, alias="publishedAt")
-    trained_words: list[str] | None = Field(default=None, alias="trainedWords")
+    trained_words: list[_Text] | None = Field(default=None, alias="trainedWords")
     model: ModelOfVersion | None = None
 
 
@@ -128,8 +141,8 @@ class VersionOfModel(_Payload):
     """One entry of a model's ``modelVersions``; the model id is its parent's."""
 
     id: int
-    name: str | None = None
-    base_model: str | None = Field(default=None, alias="baseModel")
+    name: _Text | None = None
+    base_model: _Text | None = Field(default=None, alias="baseModel")
     published_at: _Date = Field(default=None, alias="publishedAt")
 
 
@@ -137,8 +150,8 @@ class Model(_Payload):
     """What ``/models/{id}`` says; versions in its maker's order, only the published ones."""
 
     id: int
-    name: str | None = None
-    type: str | None = None
+    name: _Text | None = None
+    type: _Text | None = None
     versions: list[VersionOfModel] = Field(default_factory=list, alias="modelVersions")
 
 

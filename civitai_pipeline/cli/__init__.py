@@ -10,6 +10,7 @@ import logging
 
 import click
 
+from civitai_pipeline.cli.checking import check
 from civitai_pipeline.cli.collecting import collect
 from civitai_pipeline.cli.common import Misuse, examples, notices
 from civitai_pipeline.cli.completing import completion
@@ -41,8 +42,8 @@ def main(*, verbose: bool, quiet: bool) -> None:
 
 
 COMMANDS = (
-    collect, versions, preview, status, sql, export, taxonomy, import_legacy, merge_lake, size, compact, prune, backup,
-    restore, dev, reports, sandbox, demo, completion,
+    collect, versions, preview, status, sql, export, taxonomy, import_legacy, merge_lake, check, size, compact, prune,
+    backup, restore, dev, reports, sandbox, demo, completion,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

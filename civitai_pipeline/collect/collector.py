@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
 from civitai_pipeline.collect.contract import ContractWatch
+from civitai_pipeline.collect.gaps import gap_at
 from civitai_pipeline.collect.position import Position, new_walk, take_up
 from civitai_pipeline.collect.summary import SAMPLE_SIZE, StopReason, Summary
 from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
@@ -149,7 +150,7 @@ class Collector:
     def _finish(self, reason: StopReason, error: str | None) -> None:
         self._measure()
         self.summary.stop_reason = reason
-        self.summary.error = error
+        self.summary.error = error or self.summary.remark
         self.summary.finished_at = datetime.now(UTC)
         self._client.reported = self._client.usage.copy()
 
@@ -214,6 +215,7 @@ class Collector:
     def _walk(self, position: Position) -> None:
         """Walks one listing; ends only by an exception."""
         try:
+            self._fill_gaps(position)
             self._follow(position)
         except ApiFailure as failure:
             if failure.kind is not FailureKind.CURSOR_LOST or self._started_anew:
@@ -225,6 +227,21 @@ class Collector:
         except ApiFailure as failure:
             raise _Stop(StopReason(failure.kind.stop_reason), str(failure)) from None
 
+    def _fill_gaps(self, position: Position) -> None:
+        """Fetches the pages of the walk that were set aside as damaged again, before it is gone on with."""
+        walk = position.next_page.walk
+        for number in self._ledger.gaps(walk):
+            gap = gap_at(self._ledger, PageId(walk, number), self._options.limit)
+            for limit in gap.limits:
+                page = self._fetch(gap.cursor, limit)
+                if gap.is_closed_by(page):
+                    break
+            else:
+                self.summary.remark = gap.not_closed(self.summary.model_version_id)
+            log.info("fetching page %s again, which had been set aside", gap.place)
+            self._land(page, gap.place, gap.cursor, None)
+            self._check_limits()
+
     def _follow(self, position: Position) -> None:
         """Lands page after page from ``position``; ends only by an exception."""
         self._stand_at(position)
@@ -232,7 +249,7 @@ class Collector:
         asked: set[Cursor] = set() if cursor is None else {cursor}
         first_ids, previous_ids = self._ids_behind(position)
         while True:
-            page = self._fetch(cursor, position)
+            page = self._fetch(cursor, self._options.limit, position.repeats.get(cursor))
             ids = _ids(page.items)
             if page.next_cursor in asked:
                 raise _Stop(StopReason.STALLED, _stalled(f"gave the cursor {page.next_cursor!r} a second time"))
@@ -277,16 +294,19 @@ class Collector:
         if minutes is not None and time.monotonic() - self._started >= minutes * 60:
             raise _Stop(StopReason.TIME_BUDGET)
 
-    def _fetch(self, cursor: Cursor | None, position: Position) -> ImagePage:
-        page = self._client.images(self._listing, limit=self._options.limit, cursor=cursor)
+    def _fetch(self, cursor: Cursor | None, limit: int, repeated: PageId | None = None) -> ImagePage:
+        page = self._client.images(self._listing, limit=limit, cursor=cursor)
         if page.items or page.next_cursor is not None:
             return page
-        repeated = position.repeats.get(cursor)
-        if repeated is not None and not self._ledger.read(repeated).items:
+        if self._items_of(repeated) == []:
             return page
         log.info("an empty page without a cursor; asking once more in %.0f s before believing it", EMPTY_END_PAUSE_S)
         time.sleep(EMPTY_END_PAUSE_S)
-        return self._client.images(self._listing, limit=self._options.limit, cursor=cursor)
+        return self._client.images(self._listing, limit=limit, cursor=cursor)
+
+    def _items_of(self, page: PageId | None) -> list[Any] | None:
+        """What a page showed that is asked for again; None where there is none, or it was set aside."""
+        return None if page is None or self._ledger.is_gap(page) else self._ledger.read(page).items
 
     def _land(self, fetched: ImagePage, place: PageId, cursor: Cursor | None, repeats: PageId | None) -> None:
         version, tally = self.summary.model_version_id, Tally()
@@ -297,9 +317,8 @@ class Collector:
         ]
         for item in fetched.items:
             self.contract.observe(item)
-        absent = None
-        if repeats is not None and not tally.brought_news:
-            absent = _absent_from_repeat(self._ledger.read(repeats).items, fetched.items)
+        repeated = None if tally.brought_news else self._items_of(repeats)
+        absent = None if repeated is None else _absent_from_repeat(repeated, fetched.items)
         is_confirmation = absent is not None
         page = LandedPage(
             id=place,
@@ -339,9 +358,11 @@ class Collector:
         summary = self.summary
         summary.pages += 1
         summary.tally.add(tally)
-        summary.walk, summary.last_page_number = page.id.walk, page.id.page
-        summary.next_cursor, summary.at_end = page.next_cursor, page.next_cursor is None
-        summary.last_successful_fetch_at = page.fetched_at
+        # A page fetched again into a gap leaves the walk where it stands.
+        if page.id.walk != summary.walk or page.id.page > (summary.last_page_number or 0):
+            summary.walk, summary.last_page_number = page.id.walk, page.id.page
+            summary.next_cursor, summary.at_end = page.next_cursor, page.next_cursor is None
+            summary.last_successful_fetch_at = page.fetched_at
         summary.sample_image_ids = (summary.sample_image_ids + saved)[:SAMPLE_SIZE]
         if summary.reported_total is None:
             summary.reported_total = _reported_total(page.metadata)

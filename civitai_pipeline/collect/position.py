@@ -92,6 +92,7 @@ def _last_pages(ledger: Ledger, last: LandedPage, count: int) -> dict[Cursor | N
         if page.cursor not in found:
             found[page.cursor] = page.confirms or page.id
         # Looked at at once: behind the last page may lie a confirmation for every poll of the last months.
-        if len(found) == max(1, count) or page.id.page == 1:
+        before = PageId(page.id.walk, page.id.page - 1)
+        if len(found) == max(1, count) or not before.page or ledger.is_gap(before):
             return found
-        page = ledger.read(PageId(page.id.walk, page.id.page - 1))
+        page = ledger.read(before)

@@ -78,6 +78,7 @@ class Summary:
         version_name: The version's name.
         branch: ``initial`` if nothing of the version had landed before the run, else ``additional``.
         listing: What was walked; of several listings, the one walked last, as are the walk, its cursor and end.
+        remark: What a person should know though nothing went wrong since; becomes the error where there is no other.
         earlier_listings: Where the listings walked before it were left.
         waiting_listings: How many listings the run has yet to walk.
         walk: The walk that pages landed in.
@@ -127,6 +128,7 @@ class Summary:
     last_successful_fetch_at: datetime | None = None
     sample_image_ids: list[int] = field(default_factory=list)
     error: str | None = None
+    remark: str | None = None
     earlier_listings: list[ListingState] = field(default_factory=list)
     waiting_listings: int = 0
 

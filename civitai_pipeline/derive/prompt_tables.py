@@ -95,7 +95,7 @@ def load_held(lake: Lake, version: int) -> Held:
     holdings = start.holdings()
     ledger = Ledger(lake, version)
     rows = []
-    for page in ledger.pages(start.covered):
+    for page in ledger.pages(start.covered, start.gaps):
         tally = Tally()
         receive_items(holdings, ledger.items(page), version, page.options, tally)
         rows.append(page_row(page, tally))
@@ -136,7 +136,7 @@ def load_last_seen(lake: Lake, version: int) -> tuple[Held, dict[int, datetime]]
     start, ledger = _start(lake, version, rebuild=False), Ledger(lake, version)
     with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as folder, _connected() as connection:
         fold = Fold(version, start.holdings(), Path(folder))
-        _fold_pages(fold, ledger, ledger.order(start.covered))
+        _fold_pages(fold, ledger, ledger.order(start.covered, start.gaps))
         images = _images(connection, start, fold)
         held = Held(fold.holdings, pa.concat_tables([start.landed_pages, fold.page_rows()]))
     columns = (images.column(name).to_pylist() for name in ("image_id", "last_seen_at"))
@@ -146,11 +146,11 @@ def load_last_seen(lake: Lake, version: int) -> tuple[Held, dict[int, datetime]]
 def _build(lake: Lake, version: int, start: _Start, on_slab: Callable[[int, int], None] | None) -> PromptTables:
     # What was in the ledger at this moment, not what it holds at the end: pages may land meanwhile.
     ledger = Ledger(lake, version)
-    order = ledger.order(start.covered)
+    order = ledger.order(start.covered, start.gaps)
     covered = dict(start.covered)
     for place in order:
         covered[place.walk] = max(covered.get(place.walk, 0), place.page)
-    provenance = Provenance(CODE_VERSION, covered)
+    provenance = Provenance(CODE_VERSION, covered, _gaps(start, covered, order))
     with temporary_folder(lake.root, "slabs") as folder, _connected() as connection:
         fold = Fold(version, start.holdings(), folder)
         _fold_pages(fold, ledger, order, on_slab)
@@ -163,6 +163,14 @@ def _build(lake: Lake, version: int, start: _Start, on_slab: Callable[[int, int]
             table.name: tables.stage_table(lake, table, version, batches, provenance) for table, batches in rows.items()
         }
     return PromptTables(files, pages_added=len(order), started_anew=not start.covered)
+
+
+def _gaps(start: _Start, covered: Mapping[int, int], order: Sequence[PageId]) -> frozenset[PageId]:
+    """The pages up to ``covered`` that neither ``start`` nor ``order`` has."""
+    added = {
+        PageId(walk, page) for walk, last in covered.items() for page in range(start.covered.get(walk, 0) + 1, last + 1)
+    }
+    return frozenset((added | start.gaps).difference(order))
 
 
 def _fold_pages(
@@ -188,11 +196,12 @@ class _Start:
     """What an earlier build left to be added to.
 
     Attributes:
-        covered: The number of pages of each walk it covers.
+        covered: The number of the last page of each walk it covers.
         keys: The columns ``_HELD_COLUMNS`` of its prompts.
         landed_pages: Its landed_pages.
         prompts: Its prompts; None without any.
         rejected_images: Its rejected_images; None without any.
+        gaps: The pages up to ``covered`` that it does not cover.
     """
 
     covered: Mapping[int, int]
@@ -200,6 +209,7 @@ class _Start:
     landed_pages: pa.Table
     prompts: PinnedTable | None = None
     rejected_images: PinnedTable | None = None
+    gaps: frozenset[PageId] = frozenset()
 
     def holdings(self) -> Holdings:
         ids, fingerprints = (self.keys.column(name).to_pylist() for name in ("image_id", "fingerprint"))
@@ -232,6 +242,7 @@ def _start(lake: Lake, version: int, *, rebuild: bool) -> _Start:
             pages.read([c.name for c in schemas.LANDED_PAGES.columns]).replace_schema_metadata(None),
             prompts,
             rejected,
+            first.gaps,
         )
     except FileNotFoundError:
         return _NOTHING
@@ -244,15 +255,18 @@ def _start(lake: Lake, version: int, *, rebuild: bool) -> _Start:
 def _is_covered(ledger: Ledger, start: _Start) -> bool:
     """Whether the ledger still holds the pages that ``start`` was made from.
 
-    Who moves damaged pages away and collects again puts others in their place, which their time tells.
+    Where a page was set aside and fetched again, another stands in its place, which its time tells.
     """
     reach = ledger.covered()
     if any(reach.get(walk, 0) < pages for walk, pages in start.covered.items()):
         return False
     pages = start.landed_pages.select(["walk", "page", "fetched_at"]).to_pylist()
     fetched = {(row["walk"], row["page"]): row["fetched_at"] for row in pages}
+    doubtful = {PageId(walk, page) for walk, last in start.covered.items() for page in (last, *ledger.set_aside(walk))}
     return all(
-        ledger.read(PageId(walk, page)).fetched_at == fetched.get((walk, page)) for walk, page in start.covered.items()
+        not ledger.is_gap(place) and ledger.read(place).fetched_at == fetched.get((place.walk, place.page))
+        for place in doubtful - start.gaps
+        if place.page <= start.covered[place.walk]
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from civitai_pipeline.lake import tables
@@ -42,7 +42,7 @@ class Stream:
 
 def derived(origin: Provenance | None, code_version: str) -> Provenance:
     """Where a table came from that was made by ``code_version`` from one that came from ``origin``."""
-    return Provenance(code_version, {} if origin is None else origin.covered)
+    return Provenance(code_version, {}) if origin is None else replace(origin, code_version=code_version)
 
 
 def finished(table: Table, data: pa.Table, origin: Provenance | None, code_version: str) -> pa.Table:

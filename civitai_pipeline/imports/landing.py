@@ -128,7 +128,7 @@ class Landing:
         if page.id.walk not in result.walks:
             result.walks.append(page.id.walk)
         self._sequence += 1
-        self._last_pages[page.id.walk] = page.id.page
+        self._last_pages[page.id.walk] = max(page.id.page, self._last_pages.get(page.id.walk, 0))
 
 
 def body_of(items: list[Any], metadata: dict[str, Any]) -> bytes:
@@ -142,7 +142,8 @@ def is_behind(lake: Lake, version: int) -> bool:
     Raises:
         LakeError: The lake cannot be read.
     """
-    covered = Ledger(lake, version).covered()
+    ledger = Ledger(lake, version)
+    covered, gaps = ledger.covered(), ledger.all_gaps()
     if not covered:
         return False
     for table in (schemas.PROMPTS, schemas.PROMPT_RESOURCES, schemas.PROMPT_CATEGORIES):
@@ -150,6 +151,6 @@ def is_behind(lake: Lake, version: int) -> bool:
             origin = tables.read_provenance(lake, table, version)
         except tables.DamagedTableError:
             return True
-        if origin is None or origin.covered != covered:
+        if origin is None or (origin.covered, origin.gaps) != (covered, gaps):
             return True
     return not lake.database.exists()

@@ -7,10 +7,11 @@ killed and begun again, and several files may hold the same rows.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
@@ -32,7 +33,7 @@ from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.files import explained, make_folder, swap_in, temporary
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.locks import LockedError, sole_writer
-from civitai_pipeline.lake.pages import IMPORT_SORT, LandedPage, Options
+from civitai_pipeline.lake.pages import IMPORT_SORT, LandedPage, Options, PageId
 from civitai_pipeline.prompts.text import storable
 from civitai_pipeline.prompts.values import INT32_MAX, whole, words
 
@@ -258,9 +259,11 @@ def _import_version(
     done.versions[-1] = landing.result
     walk, listing = _walk_of(ledger, landing, done)
     seen = set(_imported_ids(ledger))
-    for first, moment, items in _pages(file, places, landing, seen, reject):
+    # What was lost with a page that was set aside comes first, where it was.
+    gaps = deque(sorted(ledger.set_aside(walk).difference(ledger.page_numbers(walk))))
+    for first, moment, items in chain(_pages(file, places, landing, seen, reject), _nothing(gaps, file.modified_at)):
         page = LandedPage(
-            id=landing.next_page(walk),
+            id=PageId(walk, gaps.popleft()) if gaps else landing.next_page(walk),
             model_version_id=version,
             sequence=landing.next_sequence,
             run_id=None,
@@ -278,6 +281,12 @@ def _import_version(
         on_progress(done)
     if not dry_run and (landing.result.pages or ledger.covered()):
         _keep_names(lake, version, places)
+
+
+def _nothing(gaps: deque[int], moment: datetime) -> Iterator[tuple[int, datetime, list[Any]]]:
+    """A page without rows for each gap that is left: what it held has come in elsewhere."""
+    while gaps:
+        yield 0, moment, []
 
 
 def _walk_of(ledger: Ledger, landing: Landing, done: FileImport) -> tuple[int, Json]:

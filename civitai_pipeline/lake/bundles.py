@@ -35,7 +35,11 @@ _BEFORE, _AFTER = b"\x1e", b"\n"
 _COMPRESSION = zstandard.ZstdCompressionParameters.from_level(
     9, window_log=24, enable_ldm=True, write_checksum=1, write_content_size=1
 )
-_NAME = re.compile(rf"(\d{{1,{MAX_DIGITS}}})(?:-(\d{{1,{MAX_DIGITS}}}))?{re.escape(PAGE_SUFFIX)}", re.ASCII)
+_PAGES = rf"(\d{{1,{MAX_DIGITS}}})(?:-(\d{{1,{MAX_DIGITS}}}))?"
+_NAME = re.compile(_PAGES + re.escape(PAGE_SUFFIX), re.ASCII)
+# Pages set aside: the damaged file itself, or a file that stands for a page which was gone. Numbers at the end tell
+# several of one place apart.
+_SET_ASIDE = re.compile(_PAGES + r"\.(?:damaged|missing)\d*", re.ASCII)
 
 
 class PageFile(NamedTuple):
@@ -85,21 +89,26 @@ class WalkFiles:
     Attributes:
         files: The files to read, in the order of their pages.
         superseded: Files whose pages are all in a bundle as well: what a compaction that was killed left behind.
+        aside: The pages that were once set aside, fetched again or not.
     """
 
     files: tuple[PageFile, ...]
     superseded: tuple[PageFile, ...]
+    aside: frozenset[int]
 
     @classmethod
     def of(cls, names: Iterable[str]) -> WalkFiles:
         """What the files of these names hold; others are passed over."""
+        names = list(names)
         found = (PageFile.named(name) for name in names)
         kept: list[PageFile] = []
         superseded: list[PageFile] = []
         # Of files that begin at one page, the one that reaches furthest comes first.
         for file in sorted((file for file in found if file is not None), key=lambda file: (file.first, -file.last)):
             (superseded if kept and file.last <= kept[-1].last else kept).append(file)
-        return cls(tuple(kept), tuple(superseded))
+        marks = (mark for mark in map(_SET_ASIDE.fullmatch, names) if mark is not None)
+        aside = frozenset(page for mark in marks for page in range(int(mark[1]), int(mark[2] or mark[1]) + 1))
+        return cls(tuple(kept), tuple(superseded), aside)
 
     def by_page(self) -> Mapping[int, PageFile]:
         """The file of each page."""
@@ -110,14 +119,29 @@ class WalkFiles:
         return found
 
     @property
-    def missing(self) -> int | None:
-        """The first page that is in none of the files, though a later one is; None if all are there."""
+    def last(self) -> int:
+        """The last page; 0 if there is none."""
+        return max((file.last for file in self.files), default=0)
+
+    @property
+    def absent(self) -> list[int]:
+        """The pages that are in none of the files, though a later one is, in ascending order."""
+        absent: list[int] = []
         reached = 0
         for file in self.files:
-            if file.first > reached + 1:
-                return reached + 1
+            absent += range(reached + 1, file.first)
             reached = max(reached, file.last)
-        return None
+        return absent
+
+    @property
+    def missing(self) -> int | None:
+        """The first absent page that was not set aside; None without one."""
+        return next((page for page in self.absent if page not in self.aside), None)
+
+    @property
+    def gaps(self) -> list[int]:
+        """The absent pages that were set aside and not fetched again, in ascending order."""
+        return [page for page in self.absent if page in self.aside]
 
 
 def list_walks(folder: UPath) -> list[int]:

@@ -81,7 +81,9 @@ def compact(lake: Lake, version: int) -> Compaction:
             done.files_before, done.bytes_before = _measure(ledger)
             try:
                 for walk in ledger.walk_numbers():
-                    done.folded += _compact_walk(ledger, walk)
+                    # With pages of its midst to be fetched again, a walk is no row of neighbours.
+                    if not ledger.gaps(walk):
+                        done.folded += _compact_walk(ledger, walk)
             finally:
                 done.files_after, done.bytes_after = _measure(ledger)
     except LockedError as error:
@@ -101,6 +103,8 @@ def foldable(lake: Lake, version: int) -> tuple[int, int]:
     sizes = []
     for walk in ledger.walk_numbers():
         folder = lake.walk(version, walk)
+        if ledger.gaps(walk):
+            continue
         for group in _groups(folder, list_walk(folder).files, _Asked(ledger, walk)):
             sizes += [(folder / file.name).stat().st_size for file in group]
     return len(sizes), sum(sizes)

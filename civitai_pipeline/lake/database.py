@@ -141,6 +141,31 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def database_fault(lake: Lake) -> str | None:
+    """What is wrong with ``civitai.duckdb``, in a few words; None if its views are those of the tables as they stand.
+
+    Raises:
+        LakeError: A table's file cannot be read.
+    """
+    if not lake.database.exists():
+        return "it is missing"
+    with connect(lake) as now:
+        wanted = dict(now.execute(_OWN_VIEWS).fetchall())
+    try:
+        with duckdb.connect(str(lake.database), read_only=True) as connection:
+            found = dict(connection.execute(_OWN_VIEWS).fetchall())
+    except duckdb.Error as error:
+        return " ".join(str(error).split())
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        return f"it lacks the view {missing[0]}" if len(missing) == 1 else f"it lacks {len(missing)} views"
+    other = sorted(name for name, sql in wanted.items() if found[name] != sql)
+    return f"its view {other[0]} is not that of the tables as they stand" if other else None
+
+
+_OWN_VIEWS = "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal"
+
+
 @contextmanager
 def duckdb_explained(doing: str, what: str) -> Iterator[None]:
     """Turns DuckDB's trouble with a file, which its message names, into a :class:`LakeError`."""
@@ -149,8 +174,8 @@ def duckdb_explained(doing: str, what: str) -> Iterator[None]:
     except duckdb.Error as error:
         reason = " ".join(str(error).split())
         raise LakeError(
-            f"cannot {doing} {what}: {reason} (free some space if the disk is full; remove a table that is damaged, "
-            "and the next run makes it anew from the landed pages)"
+            f"cannot {doing} {what}: {reason} (free some space if the disk is full; civitai-pipeline check --repair "
+            "makes what is damaged anew from the landed pages)"
         ) from error
 
 

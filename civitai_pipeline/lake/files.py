@@ -29,7 +29,6 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 # this machine has its number: numbers are used again, soonest of all by the first processes of a container.
 ABANDONED_AFTER_S = 24 * 3600.0
 
-
 _ANSWERS = (FileExistsError, FileNotFoundError)
 
 
@@ -49,10 +48,14 @@ def explained(path: UPath, doing: str, *, answers: tuple[type[OSError], ...] = _
     except OSError as error:
         if isinstance(error, answers):
             raise
-        if error.errno == errno.ENOSPC:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             advice = "the disk is full; free some space and run again, what has landed is safe"
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            advice = "this user may not write there; set CIVITAI_LAKE to a folder you can write to"
+            advice = (
+                "this user may not read it; give it the right, then run again"
+                if doing == "read"
+                else "this user may not write there; set CIVITAI_LAKE to a folder you can write to"
+            )
         elif error.errno in {errno.ENOTDIR, errno.EEXIST}:
             advice = "a file stands where a folder should be; set CIVITAI_LAKE to a folder"
         else:
@@ -218,6 +221,28 @@ def write_by_digest(root: UPath, pieces: Iterable[bytes], place: Callable[[str],
     return path
 
 
+def set_aside(path: UPath, name: str) -> UPath:
+    """Gives what stands at ``path`` another name in its folder, whatever it is; where it is then.
+
+    A name that is taken gets a number, so that nothing is ever replaced.
+
+    Args:
+        path: What to set aside.
+        name: Its new name.
+
+    Raises:
+        LakeError: The lake cannot be written.
+    """
+    aside, number = path.with_name(name), 1
+    with explained(path, "set aside", answers=()):
+        while aside.exists():
+            number += 1
+            aside = path.with_name(f"{name}{number}")
+        path.rename(aside)
+        flush(path.parent)
+    return aside
+
+
 def remove_others(folder: UPath, pattern: str, keep: UPath | None = None) -> None:
     """Removes the files in ``folder`` whose names match ``pattern``, but for ``keep``.
 
@@ -230,24 +255,35 @@ def remove_others(folder: UPath, pattern: str, keep: UPath | None = None) -> Non
                 path.unlink(missing_ok=True)
 
 
+def abandoned(root: UPath) -> list[UPath]:
+    """The temporary files and folders whose writers are dead.
+
+    A writer on this machine is dead when its process is gone; one elsewhere, when its file is a day old.
+
+    Raises:
+        LakeError: The folder of temporary files cannot be read.
+    """
+    folder = root / TMP_DIR
+    with explained(folder, "read"):
+        return sorted(path for path in folder.iterdir() if _is_abandoned(path)) if folder.is_dir() else []
+
+
 def sweep_abandoned(root: UPath) -> int:
     """Removes temporary files and folders whose writers are dead; returns how many.
 
     A writer on this machine is dead when its process is gone; any writer is, when its file is a day old.
+
+    Raises:
+        LakeError: They cannot be removed.
     """
-    folder = root / TMP_DIR
-    removed = 0
-    with explained(folder, "clear"):
-        if not folder.is_dir():
-            return 0
-        for path in folder.iterdir():
-            if _is_abandoned(path):
-                if path.is_dir():
-                    shutil.rmtree(str(path), ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
-                removed += 1
-    return removed
+    dead = abandoned(root)
+    with explained(root / TMP_DIR, "clear"):
+        for path in dead:
+            if path.is_dir():
+                shutil.rmtree(str(path), ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    return len(dead)
 
 
 def _is_abandoned(path: UPath) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from civitai_pipeline.lake.bundles import MOST_LOOKS, PageFile, list_walk, list_walks, texts_in
+from civitai_pipeline.lake.bundles import MOST_LOOKS, PageFile, WalkFiles, list_walk, list_walks, texts_in
 from civitai_pipeline.lake.files import LakeError, create_exclusively, explained
 from civitai_pipeline.lake.pages import (
     DamagedPageError,
@@ -29,7 +29,7 @@ from civitai_pipeline.lake.pages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from upath import UPath
 
@@ -72,33 +72,101 @@ class Ledger:
         # By its name alone: a bundle of the same pages holds the same.
         self._texts = lru_cache(_KEPT_BUNDLES)(_unpack_bundle)
 
+    def walk_folders(self) -> list[int]:
+        """The walks that have a folder, with or without pages in it, in ascending order.
+
+        Raises:
+            LakeError: The ledger cannot be read.
+        """
+        return list_walks(self.lake.pages(self.version))
+
     def walk_numbers(self) -> list[int]:
         """The walks that have pages, in ascending order.
 
         Raises:
             LakeError: The ledger cannot be read.
         """
-        return [walk for walk in list_walks(self.lake.pages(self.version)) if self.page_count(walk)]
+        return [walk for walk in self.walk_folders() if self._listed(walk).files]
 
     def page_count(self, walk: int) -> int:
-        """How many pages have landed in a walk.
+        """The number of the last page that has landed in a walk; 0 if none has.
 
         Raises:
-            LakeError: The ledger cannot be read, or a page in its midst is missing.
+            LakeError: The ledger cannot be read, or a page in its midst is missing and was not set aside.
         """
-        folder = self.lake.walk(self.version, walk)
-        listed = list_walk(folder)
+        listed = self._listed(walk)
         if listed.missing is not None:
-            raise LakeError(
-                f"{self.lake.page(self.version, walk, listed.missing)} is missing from the ledger; bring it back from "
-                f"a backup, or move the folder {folder} away and collect again"
-            )
-        self._places[walk] = listed.by_page()
-        return len(self._places[walk])
+            raise self._missing(PageId(walk, listed.missing))
+        return listed.last
+
+    def page_numbers(self, walk: int) -> list[int]:
+        """The numbers of a walk's pages that are there, in ascending order.
+
+        Raises:
+            LakeError: The ledger cannot be read.
+        """
+        self._listed(walk)
+        return sorted(self._places[walk])
+
+    def set_aside(self, walk: int) -> frozenset[int]:
+        """The numbers of a walk's pages that were once set aside, fetched again or not.
+
+        Raises:
+            LakeError: The ledger cannot be read.
+        """
+        return self._listed(walk).aside
+
+    def gaps(self, walk: int) -> list[int]:
+        """The numbers of the pages in the midst of a walk that were set aside and not fetched again, ascending.
+
+        Raises:
+            LakeError: The ledger cannot be read.
+        """
+        return self._listed(walk).gaps
+
+    def all_gaps(self) -> frozenset[PageId]:
+        """The gaps of all walks.
+
+        Raises:
+            LakeError: The ledger cannot be read.
+        """
+        return frozenset(PageId(walk, page) for walk in self.walk_folders() for page in self.gaps(walk))
+
+    def is_gap(self, page: PageId) -> bool:
+        """Whether a page was set aside and not fetched again.
+
+        Raises:
+            LakeError: The ledger cannot be read.
+        """
+        # Confirmations ask this of one page over and over.
+        if page.page in self._places.get(page.walk, {}):
+            return False
+        listed = self._listed(page.walk)
+        return page.page in listed.aside and page.page not in self._places[page.walk]
 
     def covered(self) -> dict[int, int]:
-        """The number of pages of each walk: how far the ledger reaches."""
+        """The number of the last page of each walk: how far the ledger reaches."""
         return {walk: self.page_count(walk) for walk in self.walk_numbers()}
+
+    def file_of(self, page: PageId) -> tuple[UPath, PageFile]:
+        """The file that holds a page, or would hold it.
+
+        Raises:
+            LakeError: The ledger cannot be read.
+        """
+        if page.page not in self._places.get(page.walk, {}):
+            self._listed(page.walk)
+        file = self._places[page.walk].get(page.page) or PageFile.of_pages(page.page, page.page)
+        return self.lake.walk(self.version, page.walk) / file.name, file
+
+    def _listed(self, walk: int) -> WalkFiles:
+        listed = list_walk(self.lake.walk(self.version, walk))
+        self._places[walk] = listed.by_page()
+        return listed
+
+    def _missing(self, page: PageId) -> LakeError:
+        path = self.lake.page(self.version, page.walk, page.page)
+        return LakeError(f"{path} is missing from the ledger; {mending(self.version)}")
 
     def read(self, page: PageId) -> LandedPage:
         """One landed page.
@@ -132,52 +200,50 @@ class Ledger:
         place = PageId(walk, count)
 
         def read(path: UPath, file: PageFile) -> LandedPage:
-            found = self._decoded(path, file, place) if file.is_bundle else _head(path)
+            found = self._decoded(path, file, place) if file.is_bundle else _head(path, self.version)
             return self._in_place(path, place, found)
 
         return self._look(place, read)
 
     def _look(self, place: PageId, read: Callable[[UPath, PageFile], _Found]) -> _Found:
         """What ``read`` makes of the file that holds a page, wherever compaction has put it meanwhile."""
-        folder = self.lake.walk(self.version, place.walk)
-        if place.walk not in self._places:
-            self._places[place.walk] = list_walk(folder).by_page()
         for _ in range(MOST_LOOKS):
-            file = self._places[place.walk].get(place.page) or PageFile.of_pages(place.page, place.page)
+            path, file = self.file_of(place)
             try:
-                with explained(folder / file.name, "read"):
-                    return read(folder / file.name, file)
+                with explained(path, "read", answers=(FileNotFoundError, IsADirectoryError)):
+                    return read(path, file)
+            except IsADirectoryError:
+                raise _damaged(path, "it is a folder", self.version) from None
             except FileNotFoundError:
-                self._places[place.walk] = list_walk(folder).by_page()
+                self._listed(place.walk)
                 if place.page not in self._places[place.walk]:
                     break
-        path = self.lake.page(self.version, place.walk, place.page)
-        with explained(path, "read", answers=()):
-            return read(path, PageFile.of_pages(place.page, place.page))
+        raise self._missing(place)
 
     def _text(self, path: UPath, file: PageFile, place: PageId) -> bytes:
         if file.is_bundle:
-            return self._texts(path, file)[place.page - file.first]
-        with _naming(path):
+            return self._texts(path, file, self.version)[place.page - file.first]
+        with _naming(path, self.version):
             return unpack(path.read_bytes())
 
     def _decoded(self, path: UPath, file: PageFile, place: PageId) -> LandedPage:
         text = self._text(path, file, place)
-        with _naming(path):
+        with _naming(path, self.version):
             return decode_text(text)
 
     def _decoded_head(self, path: UPath, file: PageFile, place: PageId) -> Head:
         if file.is_bundle:
-            text = self._texts(path, file)[place.page - file.first]
-            with _naming(path):
+            text = self._texts(path, file, self.version)[place.page - file.first]
+            with _naming(path, self.version):
                 return head_of(text)
-        with _naming(path):
+        with _naming(path, self.version):
             return decode_head(path.read_bytes())
 
     def _in_place(self, path: UPath, place: PageId, found: LandedPage) -> LandedPage:
         """``found``, if that is the page which belongs at ``place``: files get copied and renamed."""
         if (found.model_version_id, found.id) != (self.version, place):
-            raise _damaged(path, f"it holds page {found.id} of model version {found.model_version_id}")
+            why = f"it holds page {found.id} of model version {found.model_version_id}"
+            raise _damaged(path, why, self.version)
         return found
 
     def walks(self) -> list[WalkState]:
@@ -196,50 +262,69 @@ class Ledger:
 
     def next_sequence(self) -> int:
         """The sequence number of the next page to land."""
-        return max((walk.last.sequence for walk in self.walks()), default=0) + 1
+        last = max((walk.last.sequence for walk in self.walks()), default=0)
+        # A page fetched again into a gap landed later than the pages behind it.
+        again = (self.head(page).sequence for walk in self.walk_numbers() for page in self._fetched_again(walk))
+        return max([last, *again]) + 1
 
-    def order(self, covered: Mapping[int, int] | None = None) -> list[PageId]:
+    def _fetched_again(self, walk: int) -> list[PageId]:
+        aside = self.set_aside(walk)
+        return [PageId(walk, page) for page in self._places[walk] if page in aside]
+
+    def order(self, covered: Mapping[int, int] | None = None, gaps: Collection[PageId] = ()) -> list[PageId]:
         """The places of the landed pages, in the order in which they landed.
 
         Args:
-            covered: How far to skip: the number of pages already seen of each walk.
+            covered: How far to skip: the number of the last page already seen of each walk.
+            gaps: The pages up to there that were gaps, and so not seen.
 
         Raises:
             LakeError: The ledger cannot be read, or a page's file is damaged.
         """
         skip = covered or {}
-        walks = [
-            [PageId(walk, page) for page in range(skip.get(walk, 0) + 1, self.page_count(walk) + 1)]
-            for walk in self.walk_numbers()
-        ]
-        walks = [pages for pages in walks if pages]
-        if len(walks) == 1:
-            return walks[0]
-        return list(heapq.merge(*walks, key=lambda page: (self.head(page).sequence, page)))
+        rows: list[list[PageId]] = []
+        for walk in self.walk_numbers():
+            self.page_count(walk)
+            there = (PageId(walk, page) for page in sorted(self._places[walk]))
+            pages = [page for page in there if page.page > skip.get(walk, 0) or page in gaps]
+            again = frozenset(self._fetched_again(walk))
+            rows += [[page] for page in pages if page in again]
+            rows.append([page for page in pages if page not in again])
+        rows = [row for row in rows if row]
+        if len(rows) == 1:
+            return rows[0]
+        return list(heapq.merge(*rows, key=lambda page: (self.head(page).sequence, page)))
 
-    def pages(self, covered: Mapping[int, int] | None = None) -> Iterator[LandedPage]:
+    def pages(self, covered: Mapping[int, int] | None = None, gaps: Collection[PageId] = ()) -> Iterator[LandedPage]:
         """The landed pages in the order in which they landed.
 
         Args:
-            covered: How far to skip: the number of pages already seen of each walk.
+            covered: How far to skip: the number of the last page already seen of each walk.
+            gaps: The pages up to there that were gaps, and so not seen.
 
         Raises:
             LakeError: The ledger cannot be read, or a page's file is damaged.
         """
-        return map(self.read, self.order(covered))
+        return map(self.read, self.order(covered, gaps))
 
     def items(self, page: LandedPage) -> list[Any]:
         """What a page showed; for a confirmation, the items of the page it repeats that were shown again.
+
+        Nothing is known of them where that page was set aside, even if it was fetched again since.
 
         Raises:
             LakeError: The repeated page cannot be read.
         """
         if page.confirms is None:
             return page.items
-        repeated = self.read(page.confirms).items
+        if self.is_gap(page.confirms):
+            return []
+        repeated = self.read(page.confirms)
+        if repeated.sequence > page.sequence:
+            return []
         if not page.absent:
-            return repeated
-        return [item for item in repeated if not (isinstance(item, dict) and item.get("id") in page.absent)]
+            return repeated.items
+        return [item for item in repeated.items if not (isinstance(item, dict) and item.get("id") in page.absent)]
 
     def holds(self, page: LandedPage) -> bool:
         """Whether this very page, and no other writer's, stands at its place."""
@@ -270,40 +355,45 @@ class Ledger:
             ) from None
 
 
-def _unpack_bundle(path: UPath, file: PageFile) -> list[bytes]:
+def _unpack_bundle(path: UPath, file: PageFile, version: int) -> list[bytes]:
     data = path.read_bytes()
-    with _naming(path):
-        return texts_in(data, file.last - file.first + 1)
+    with _naming(path, version):
+        return texts_in(data, len(file.pages))
+
+
+def mending(version: int) -> str:
+    """What to do about a page that is damaged or gone."""
+    return (
+        f"civitai-pipeline check {version} --repair sets it aside and the next collect fetches it again; "
+        "or bring it back from a backup"
+    )
 
 
 @contextmanager
-def _naming(path: UPath) -> Iterator[None]:
-    """Names the file in what is said of a damaged page."""
+def _naming(path: UPath, version: int) -> Iterator[None]:
+    """Names the file in what is said of a page that cannot be read."""
     try:
         yield
     except DamagedPageError as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, str(error), version) from error
     except NewerPageError as error:
         raise NewerPageError(
             f"{path} was written by a newer release: {error}; go on with the newer release (nothing was changed)"
         ) from error
 
 
-def _damaged(path: UPath, why: str) -> DamagedPageError:
-    return DamagedPageError(
-        f"{path} is damaged ({why}); bring it back from a backup, or move it and the pages of its walk "
-        "after it away and collect again"
-    )
+def _damaged(path: UPath, why: str, version: int) -> DamagedPageError:
+    return DamagedPageError(f"{path} is damaged ({why}); {mending(version)}")
 
 
-def _head(path: UPath) -> LandedPage:
+def _head(path: UPath, version: int) -> LandedPage:
     """A page without its items."""
     stat = path.stat()
-    return _remembered_head(path, stat.st_mtime_ns, stat.st_size)
+    return _remembered_head(path, version, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=4096)
-def _remembered_head(path: UPath, _mtime_ns: int, _size: int) -> LandedPage:
+def _remembered_head(path: UPath, version: int, _mtime_ns: int, _size: int) -> LandedPage:
     """Pages never change, so a sensor need not parse the same one every minute; a lake made anew does."""
-    with _naming(path):
+    with _naming(path, version):
         return replace(decode(path.read_bytes()), items=[])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+import zlib
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 
-from civitai_pipeline.lake.files import explained, write_whole
+from civitai_pipeline.lake.files import explained, set_aside, write_whole
 from civitai_pipeline.lake.paths import MAX_VERSION_ID
 
 if TYPE_CHECKING:
@@ -97,11 +98,14 @@ class Lookup:
 
     def is_good_at(self, now: datetime) -> bool:
         """Whether it need not be asked again: what is known is kept for good, what is not for ``UNKNOWN_FOR``."""
-        return self.version_id is not None or now - self.fetched_at < UNKNOWN_FOR
+        # A clock that ran ahead must not make an answer good for years.
+        return self.version_id is not None or abs(now - self.fetched_at) < UNKNOWN_FOR
 
 
 _ANSWERED = tuple(field.name for field in fields(Lookup) if field.name not in {"key", "fetched_at"})
 _IDS = ("version_id", "model_id")
+# The key of a line's checksum, taken without itself: a flipped bit in a name would go unnoticed for ever.
+_CHECKSUM = "crc32"
 LOOKUP_SCHEMA = pa.schema(
     [
         pa.field("asked_by", pa.string()),
@@ -134,6 +138,36 @@ def keep_lookup(lake: Lake, lookup: Lookup) -> None:
     write_whole(lake.root, path, b"".join(_line(kept[key]) for key in sorted(kept)))
 
 
+def damaged_lookups(lake: Lake) -> Iterator[tuple[UPath, LookupBy, str]]:
+    """The files of which something cannot be used, and what: one that is no file, or damaged lines.
+
+    Raises:
+        LakeError: The lake cannot be read.
+    """
+    for by in LookupBy:
+        for path in _files(lake.lookups / by.value):
+            if path.is_dir():
+                yield path, by, "it is a folder"
+                continue
+            damaged = [number for number, lookup in _lines(path, by) if lookup is None]
+            if damaged:
+                lines = f"line {damaged[0]}" if len(damaged) == 1 else f"{len(damaged)} lines from {damaged[0]} on"
+                yield path, by, f"{lines} cannot be used"
+
+
+def mend_lookups(lake: Lake, path: UPath, by: LookupBy) -> UPath:
+    """Sets a file aside and keeps what can be used of it; where it is then. Hold ``locks.sole_asker`` meanwhile.
+
+    Raises:
+        LakeError: The lake cannot be written.
+    """
+    kept = [] if path.is_dir() else [lookup for _, lookup in _lines(path, by) if lookup is not None]
+    aside = set_aside(path, f"{path.name}.damaged")
+    if kept:
+        write_whole(lake.root, path, b"".join(map(_line, sorted(kept, key=lambda one: one.key))))
+    return aside
+
+
 def lookups_table(lookups: Iterable[Lookup]) -> pa.Table:
     """The answers that know something, with the schema ``LOOKUP_SCHEMA``."""
     rows = [
@@ -152,6 +186,20 @@ def _files(folder: UPath) -> list[UPath]:
 
 
 def _read(path: UPath, by: LookupBy) -> Iterator[Lookup]:
+    for number, lookup in _lines(path, by):
+        if lookup is None:
+            log.warning(
+                "%s, line %d is damaged: what it held is asked for again when it is needed; civitai-pipeline check "
+                "--repair sets it aside",
+                path,
+                number,
+            )
+        else:
+            yield lookup
+
+
+def _lines(path: UPath, by: LookupBy) -> Iterator[tuple[int, Lookup | None]]:
+    """The lines of a file by their numbers, None for those that are damaged."""
     with explained(path, "read"):
         try:
             data = path.read_bytes()
@@ -160,21 +208,24 @@ def _read(path: UPath, by: LookupBy) -> Iterator[Lookup]:
     for number, line in enumerate(data.split(b"\n"), start=1):
         if line:
             try:
-                lookup = _lookup(orjson.loads(line), by)
+                yield number, _lookup(orjson.loads(line), by)
             except (ValueError, TypeError, KeyError):
-                log.warning("%s, line %d is damaged: what it held is asked for again when it is needed", path, number)
-                continue
-            yield lookup
+                yield number, None
 
 
 def _line(lookup: Lookup) -> bytes:
     said = {name: value for name, value in asdict(lookup).items() if name in _ANSWERED and value is not None}
-    return orjson.dumps({"key": lookup.key.value, "fetched_at": lookup.fetched_at} | said) + b"\n"
+    line = {"key": lookup.key.value, "fetched_at": lookup.fetched_at} | said
+    return orjson.dumps(line | {_CHECKSUM: zlib.crc32(orjson.dumps(line))}) + b"\n"
 
 
 def _lookup(line: Any, by: LookupBy) -> Lookup:  # noqa: ANN401 - any JSON value
     if not isinstance(line, dict):
         raise TypeError("no object")
+    # Lines had no checksum before this one.
+    checksum = line.pop(_CHECKSUM, None)
+    if checksum is not None and checksum != zlib.crc32(orjson.dumps(line)):
+        raise ValueError("changed since it was written")
     said: dict[str, Any] = {name: line.get(name) for name in _ANSWERED}
     for name, value in said.items():
         is_id = type(value) is int and 1 <= value <= MAX_VERSION_ID

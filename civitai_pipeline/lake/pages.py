@@ -220,6 +220,22 @@ class Head(NamedTuple):
     cursor: str | int | None
 
 
+def frame_fault(data: bytes) -> str | None:
+    """What is wrong with a file whose text can be unpacked, in a few words; None if nothing.
+
+    Raises:
+        DamagedPageError: It cannot be unpacked.
+    """
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        frame.decompress(data)
+    except zstandard.ZstdError as error:
+        raise DamagedPageError(str(error)) from error
+    if not frame.eof:
+        return "it ends before its checksum"
+    return "something follows its end" if frame.unused_data else None
+
+
 def decode_head(data: bytes) -> Head:
     """The head of the page that :func:`encode` wrote.
 
@@ -287,12 +303,12 @@ def body_in(text: bytes) -> bytes | None:
     body = jsontext.loads(text)["response"]["body"]
     # ``encode`` writes the body last. Another maker may order the keys as he likes, and then its values must do.
     raw = text.partition(b'"body":')[2][:-2]
+    written = jsontext.dumps(body)
     try:
-        if jsontext.loads(raw) == body:
-            return raw
-    except (jsontext.InvalidJsonError, RecursionError):
-        pass
-    return jsontext.dumps(body)
+        # As bytes, because comparing values nested as deeply as strangers like would end in a RecursionError.
+        return raw if jsontext.dumps(jsontext.loads(raw)) == written else written
+    except jsontext.InvalidJsonError:
+        return written
 
 
 def _from_envelope(envelope: dict[str, Any]) -> LandedPage:

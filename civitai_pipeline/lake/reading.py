@@ -94,13 +94,18 @@ def reading(lake: Lake) -> Iterator[Reader]:
     if not is_local(lake.root):
         raise LakeError(f"{lake.database} is no file of this machine; query it where the lake is kept")
     if not lake.database.is_file():
-        raise LakeError(f"there is no database in {lake.root} yet; run civitai-pipeline collect VERSION")
+        raise LakeError(
+            f"there is no {lake.database.name} in {lake.root}; run civitai-pipeline collect VERSION, or "
+            "civitai-pipeline check --repair if it was there before"
+        )
     # Beside the database, where DuckDB would put them, the temporary files of a large query would lie in the lake.
     with tempfile.TemporaryDirectory() as scratch:
         try:
             connection = duckdb.connect(str(lake.database), read_only=True)
         except duckdb.Error as error:
-            raise LakeError(f"cannot read {lake.database}: {_line(error)}") from None
+            raise LakeError(
+                f"cannot read {lake.database}: {_line(error)} (civitai-pipeline check --repair makes it anew)"
+            ) from None
         with connection:
             # Before external access goes, which allows the temporary folder that is set then, and none later.
             connection.execute("SET temp_directory = $1", [scratch])

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from civitai_pipeline.lake.schema_versions import brought_up, check_not_newer
-from civitai_pipeline.lake.tables import STREAMED_ROWS, DamagedTableError, Provenance, damage_explained
+from civitai_pipeline.lake.tables import STREAMED_ROWS, DamagedTableError, Provenance, damage_explained, open_sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,19 +89,20 @@ class PinnedTable:
         LakeError: The lake cannot be read; likewise.
     """
 
-    def __init__(self, table: Table, path: UPath) -> None:
+    def __init__(self, table: Table, path: UPath, version: int | None = None) -> None:
         self.table = table
         self._path = path
         with damage_explained(path):
             file = path.open("rb")
             weakref.finalize(self, file.close)
-            self._file = pq.ParquetFile(file)
+            # What this process has just written need not be looked through again.
+            self._file = pq.ParquetFile(file) if version is None else open_sound(file, table, version)
             self._is_older = check_not_newer(table, path, self._file.schema_arrow) < table.schema_version
 
     @classmethod
     def of(cls, lake: Lake, table: Table, version: int) -> Self:
         """The table that stands in the lake."""
-        return cls(table, lake.table(table, version))
+        return cls(table, lake.table(table, version), version)
 
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)

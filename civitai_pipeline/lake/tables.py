@@ -11,13 +11,15 @@ import weakref
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from civitai_pipeline.lake.files import LakeError, explained, swap_in, temporary
+from civitai_pipeline.lake.files import LakeError, explained, is_local, swap_in, temporary
+from civitai_pipeline.lake.pages import PageId
 from civitai_pipeline.lake.schema_versions import (
     OlderTableError,
     brought_up,
@@ -25,6 +27,7 @@ from civitai_pipeline.lake.schema_versions import (
     schema_version_of,
     stamp,
 )
+from civitai_pipeline.lake.seals import Slot, seal_fault, unsealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,16 +58,21 @@ class Provenance:
 
     Attributes:
         code_version: The version of the code that made it.
-        covered: The number of pages of each walk it covers.
+        covered: The number of the last page of each walk it covers.
+        gaps: The pages up to there that it does not cover: they had been set aside.
     """
 
     code_version: str
     covered: Mapping[int, int]
+    gaps: frozenset[PageId] = frozenset()
 
     def attached_to(self, table: pa.Table) -> pa.Table:
         """``table`` with this provenance in its metadata."""
         covered = {str(walk): pages for walk, pages in sorted(self.covered.items())}
-        text = orjson.dumps({"code_version": self.code_version, "covered": covered})
+        said: dict[str, Any] = {"code_version": self.code_version, "covered": covered}
+        if self.gaps:
+            said["gaps"] = [str(place) for place in sorted(self.gaps)]
+        text = orjson.dumps(said)
         return table.replace_schema_metadata({PROVENANCE_KEY: text})
 
     @classmethod
@@ -75,7 +83,8 @@ class Provenance:
             return None
         try:
             fields = orjson.loads(text)
-            return cls(fields["code_version"], {int(walk): pages for walk, pages in fields["covered"].items()})
+            covered = {int(walk): pages for walk, pages in fields["covered"].items()}
+            return cls(fields["code_version"], covered, frozenset(map(PageId.parse, fields.get("gaps", ()))))
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -149,7 +158,7 @@ class TableFile:
             LakeError: The lake cannot be read.
         """
         with damage_explained(self.path), self.path.open("rb") as file:
-            return conform(self.table, pq.read_table(file))
+            return conform(self.table, unsealed(pq.read_table(file)))
 
     def put_in_place(self) -> UPath:
         """Swaps the file in for the one that stands in the lake; where that is.
@@ -184,8 +193,7 @@ def stage_table(
     stack = ExitStack()
     try:
         scratch = stack.enter_context(temporary(lake.root, table.name))
-        path = lake.table(table, version)
-        with explained(path, "write"), scratch.open("wb") as file, pq.ParquetWriter(file, schema, **_STORED) as writer:
+        with explained(lake.table(table, version), "write"), _sealed(scratch, table, version, schema) as writer:
             for batch in batches:
                 data = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
                 writer.write_table(conform(table, data).replace_schema_metadata(schema.metadata), ROW_GROUP_ROWS)
@@ -196,6 +204,19 @@ def stage_table(
     staged = TableFile(lake, table, version, scratch, rows)
     weakref.finalize(staged, stack.close)
     return staged
+
+
+@contextmanager
+def _sealed(path: UPath, table: Table, version: int, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Writes a file of a version's table, sealed in the end where a file can be written to twice."""
+    slot = None
+    with path.open("wb") as file, pq.ParquetWriter(file, schema, **_STORED) as writer:
+        yield writer
+        if is_local(path):
+            slot = Slot.in_footer(writer, table.name, version)
+    if slot is not None:
+        with path.open("r+b") as finished:
+            slot.fill(finished)
 
 
 def file_faults(lake: Lake, table: Table, version: int) -> tuple[list[str], int]:
@@ -242,11 +263,11 @@ def write_table(lake: Lake, table: Table, version: int, data: pa.Table) -> UPath
         LakeError: The lake cannot be written; the old file stays.
     """
     path = lake.table(table, version)
-    conformed = conform(table, data)
+    conformed = unsealed(conform(table, data))
     conformed = conformed.replace_schema_metadata(stamp(table, conformed.schema.metadata))
     with temporary(lake.root, table.name) as scratch:
-        with explained(path, "write"), scratch.open("wb") as file:
-            pq.write_table(conformed, file, row_group_size=ROW_GROUP_ROWS, **_STORED)
+        with explained(path, "write"), _sealed(scratch, table, version, conformed.schema) as writer:
+            writer.write_table(conformed, ROW_GROUP_ROWS)
         swap_in(scratch, path)
     return path
 
@@ -268,12 +289,31 @@ def read_table(lake: Lake, table: Table, version: int, columns: Sequence[str] | 
     """
     path = lake.table(table, version)
     with damage_explained(path), path.open("rb") as file:
-        opened = pq.ParquetFile(file)
+        opened = open_sound(file, table, version)
         names = [c.name for c in table.columns] if columns is None else list(columns)
         is_older = check_not_newer(table, path, opened.schema_arrow) < table.schema_version
         if is_older or not set(names) <= set(opened.schema_arrow.names):
-            return brought_up(table, path, opened.read(names), names)
-        return opened.read(None if columns is None else names)
+            return unsealed(brought_up(table, path, opened.read(names), names))
+        return unsealed(opened.read(None if columns is None else names))
+
+
+def open_sound(file: Any, table: Table, version: int) -> pq.ParquetFile:  # noqa: ANN401 - fsspec's files have no type
+    """An open file as that of a version's table, if its bytes are those that were written.
+
+    Raises:
+        pyarrow.ArrowInvalid: They are not, or it is no Parquet file; turn it into what a reader may expect.
+        OSError: The same, as Arrow says it of some damage.
+    """
+    opened = pq.ParquetFile(file)
+    # Asking an object store for all bytes takes longer than for some columns, and it guards its bytes itself.
+    fault = (
+        seal_fault(file, opened.metadata.metadata or {}, table.name, version)
+        if isinstance(file, BufferedReader)
+        else None
+    )
+    if fault is not None:
+        raise pa.ArrowInvalid(fault)
+    return opened
 
 
 def first_rows(lake: Lake, table: Table, version: int, rows: int, columns: int) -> pa.Table:
@@ -315,7 +355,7 @@ def damage_explained(path: UPath) -> Iterator[None]:
             yield
         except FileNotFoundError:
             raise
-        except pa.ArrowException as error:
+        except (pa.ArrowException, IsADirectoryError) as error:
             damage = error
         except OSError as error:
             if error.errno is not None:
@@ -323,9 +363,11 @@ def damage_explained(path: UPath) -> Iterator[None]:
             damage = error
         else:
             return
-    raise DamagedTableError(
-        f"{path} is damaged ({damage}); remove it, and the next run makes it anew from the landed pages"
-    ) from damage
+    # Arrow tells of some damage in several lines.
+    said = " ".join(str(getattr(damage, "strerror", None) or damage).split())
+    version = path.name.partition(".")[0]
+    command = f"civitai-pipeline check {version} --repair" if version.isdigit() else "civitai-pipeline check --repair"
+    raise DamagedTableError(f"{path} is damaged ({said}); {command} makes it anew from the landed pages") from damage
 
 
 def read_earlier(lake: Lake, table: Table, version: int) -> pa.Table | None:

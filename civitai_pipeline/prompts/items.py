@@ -11,6 +11,8 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+import orjson
+
 from civitai_pipeline.prompts.metadata import Json, MetaReader, unwrapped
 from civitai_pipeline.prompts.values import (
     INT32_MAX,
@@ -18,9 +20,14 @@ from civitai_pipeline.prompts.values import (
     canonical_json,
     kind_of,
     moment,
+    nested_deeper,
     whole,
     words,
 )
+
+# The levels of an item that is read: orjson reads 1,024, of which a landed page has four around it. No honest item has
+# fifty.
+MOST_LEVELS = 1_020
 
 
 class Outcome(StrEnum):
@@ -108,6 +115,15 @@ def read_item(item: object) -> Reading:
     facts["reaction_count"] = _reaction_count(counts)
 
     raw_meta = unwrapped(item.get("meta"))
+    stated = [raw_meta, list(counts.values()), facts["browsing_level"]]
+    try:
+        written = orjson.dumps(stated, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:  # odd, and perhaps too deep
+        if _is_too_deep(raw_meta):
+            return _too_deep(item)
+        written = canonical_json(stated)
+    if any(_is_too_deep(value) for key, value in item.items() if key != "meta"):
+        return _too_deep(item)
     meta = raw_meta if isinstance(raw_meta, dict) else None
     reader = MetaReader(meta or {})
     prompt: str | None = None
@@ -122,8 +138,17 @@ def read_item(item: object) -> Reading:
         reason = "The item has no metadata."
     facts.update(reader.facts())
 
-    fingerprint = _hash64([raw_meta, list(counts.values()), facts["browsing_level"]])
-    return Reading(unusable, image_id, prompt, reason, facts, meta, fingerprint)
+    return Reading(unusable, image_id, prompt, reason, facts, meta, _hash_of(written))
+
+
+def _too_deep(item: Json) -> Reading:
+    problem = f"The item is nested deeper than {MOST_LEVELS:,} levels."
+    return Reading(problem, None, None, "The item has no metadata.", {}, None, _hash64(item))
+
+
+def _is_too_deep(value: object) -> bool:
+    """Whether a value of an item's field nests so deep that no reader can be expected to follow."""
+    return isinstance(value, dict | list) and nested_deeper(value, MOST_LEVELS - 1)
 
 
 def _image_id(item: Json) -> tuple[int | None, str | None]:
@@ -150,4 +175,8 @@ def _reaction_count(counts: dict[str, int | None]) -> int | None:
 
 
 def _hash64(value: object) -> int:
-    return int.from_bytes(blake2b(canonical_json(value), digest_size=8).digest(), "big", signed=True)
+    return _hash_of(canonical_json(value))
+
+
+def _hash_of(written: bytes) -> int:
+    return int.from_bytes(blake2b(written, digest_size=8).digest(), "big", signed=True)

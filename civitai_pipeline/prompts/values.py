@@ -89,6 +89,21 @@ def kind_of(value: object) -> str:
     return "an object" if isinstance(value, dict) else "a list"
 
 
+def nested_deeper(value: object, levels: int) -> bool:
+    """Whether objects and lists nest in ``value`` more than so many levels deep."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not layer:
+            return False
+    return any(isinstance(outer, dict | list) for outer in layer)
+
+
 def parse_json(text: str) -> object:
     """The value that ``text`` writes in JSON; None if it is not JSON.
 

@@ -7,12 +7,11 @@ and sort by. Which images a request gets is decided in ``listing.py``; where the
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import orjson
+from civitai_pipeline import jsontext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,22 +22,16 @@ NULL = b"null"
 def encode(value: object) -> bytes:
     """The JSON of any value, as compact bytes.
 
-    Values orjson refuses (integers beyond 64 bits, lone surrogates) go through the standard library, which
-    escapes them: items from tests are served as they are, however odd.
+    Values orjson refuses (integers beyond 64 bits, lone surrogates, hundreds of levels) are written by the patient
+    writer, which escapes them: items from tests are served as they are, however odd.
     """
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+    return jsontext.dumps(value)
 
 
 def decode(data: bytes) -> object:
     """The value of JSON bytes written by :func:`encode`."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        value: object = json.loads(data)
-        return value
+    value: object = jsontext.loads(data)
+    return value
 
 
 def iso(ms: int) -> str:

@@ -168,7 +168,8 @@ def decide_refresh(state: VersionState, active: str | None, now: datetime) -> La
     unready = _not_ready(state, active)
     if unready is not None:
         return unready
-    stale = [s for s in state.standings if s.fetched_at is None or now - s.fetched_at >= EDGE_CACHE]
+    # A time still to come was noted by a clock that ran ahead; nobody waits for it.
+    stale = [s for s in state.standings if s.fetched_at is None or abs(now - s.fetched_at) >= EDGE_CACHE]
     if not stale:
         return Skip(state.version, "fetched less than five minutes ago; the API's cache would answer the same")
     return _launch(state, stale, restart=False)
@@ -257,7 +258,8 @@ def _wait(runs: Sequence[PastRun], now: datetime) -> str | None:
     if not troubles:
         return None
     due = troubles[0].at + delay_after(troubles)
-    if now >= due:
+    # A run that ends in times to come was noted by a clock that ran ahead; nobody waits for them.
+    if now >= due or troubles[0].at - now > FIRST_DELAY:
         return None
     last = troubles[0]
     how = f"stopped with {last.stop_reason}" if last.stop_reason in PASSING | REFUSALS else "failed"

@@ -83,10 +83,12 @@ def state_of(
     if watchlist.watches(version, model_id):
         wanted = [Listing(version, options.sort, level) for level in options.browsing_levels or [default_level]]
         lasts = [ledger.latest_walk(listing.as_dict()) for listing in wanted]
-        standings = [_standing(a, None if walk is None else walk.last) for a, walk in zip(wanted, lasts, strict=True)]
+        standings = [
+            _standing(ledger, a, None if walk is None else walk.last) for a, walk in zip(wanted, lasts, strict=True)
+        ]
         return VersionState(version, options, tuple(standings), watched=True, model_id=model_id)
     begun = _begun(ledger)
-    standings = sorted((_standing(listing, last) for listing, last in begun.items()), key=_oldest_order_first)
+    standings = sorted((_standing(ledger, listing, last) for listing, last in begun.items()), key=_oldest_order_first)
     unfinished = [begun[standing.listing] for standing in standings if standing.walked is Walked.OPEN]
     if unfinished:
         landed = unfinished[0].options
@@ -128,10 +130,12 @@ def _begun(ledger: Ledger) -> dict[Listing, LandedPage]:
     return found
 
 
-def _standing(listing: Listing, last: LandedPage | None) -> Standing:
+def _standing(ledger: Ledger, listing: Listing, last: LandedPage | None) -> Standing:
     if last is None:
         return Standing(listing, Walked.NEVER)
-    return Standing(listing, Walked.OPEN if last.next_cursor is not None else Walked.AT_END, last.fetched_at)
+    # A page that was set aside is fetched again by the next run, as the rest of an open walk is.
+    is_open = last.next_cursor is not None or ledger.gaps(last.id.walk)
+    return Standing(listing, Walked.OPEN if is_open else Walked.AT_END, last.fetched_at)
 
 
 def _oldest_order_first(standing: Standing) -> tuple[bool, str, int]:

@@ -35,6 +35,18 @@ def test_absent_fields_are_none_and_unknown_ones_do_no_harm() -> None:
     }
 
 
+def test_a_lone_surrogate_in_a_name_becomes_what_a_file_can_hold() -> None:
+    said = {"id": 5, "name": "v\ud800", "trainedWords": ["\udc00", "\U0001f600"], "model": {"name": "Kite \ud83d"}}
+    version = parse_payload(ModelVersion, said)
+    assert version.model is not None
+    assert (version.name, version.model.name) == ("v\ufffd", "Kite \ufffd")
+    assert version.trained_words == ["\ufffd", "\U0001f600"]
+    assert (
+        parse_payload(Model, {"id": 5, "name": "\ud800", "modelVersions": [{"id": 1, "name": "\ud800"}]}).name
+        == "\ufffd"
+    )
+
+
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-45T00:00:00Z", "not a date at all", 7, None, {}])
 def test_a_date_that_cannot_be_read_is_as_good_as_none(text: object) -> None:
     assert parse_payload(ModelVersion, {"id": 5, "publishedAt": text}).published_at is None

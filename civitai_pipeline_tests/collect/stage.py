@@ -85,11 +85,15 @@ class Stage:
 
     def collect(self, **options: Any) -> Summary:  # noqa: ANN401 - the options of a run
         """Runs, and checks what must hold after every run."""
-        pages_before = sum(self.ledger.covered().values())
+        pages_before = self.pages()
         held_before = len(load_held(self.lake, VERSION).holdings)
         summary = self.collector(**options).run()
         self.check(summary, pages_before, held_before)
         return summary
+
+    def pages(self) -> int:
+        """How many pages have landed."""
+        return sum(self.ledger.covered().values()) - len(self.ledger.all_gaps())
 
     def check(self, summary: Summary, pages_before: int, held_before: int) -> None:
         """Checks what must hold after every run, however it ended."""
@@ -99,7 +103,7 @@ class Stage:
         assert said["prompts_after"] - said["prompts_before"] == said["new"]
         assert said["prompts_before"] == held_before
         assert said["prompts_after"] == len(load_held(self.lake, VERSION).holdings)
-        assert said["pages"] == sum(self.ledger.covered().values()) - pages_before
+        assert said["pages"] == self.pages() - pages_before
         assert said["branch"] == ("additional" if pages_before else "initial")
         assert said["stop_reason"] is not None
         assert said["finished_at"] is not None

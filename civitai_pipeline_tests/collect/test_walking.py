@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from civitai_pipeline.civitai.listing import Sort
 from civitai_pipeline.collect.options import CollectOptions
-from civitai_pipeline.prompts.items import Outcome
+from civitai_pipeline.prompts.items import MOST_LEVELS, Outcome
 from civitai_pipeline.sandbox import Sandbox, SandboxOptions, World
 
-from .stage import OUTCOMES, VERSION, Stage, by_id, item, items
+from .stage import OUTCOMES, VERSION, Stage, by_id, item, items, same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -221,3 +221,27 @@ def test_options_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 def test_the_largest_max_items_fits_its_column(stage: Stage) -> None:
     stage.collect(max_items=2**31 - 1)
     assert stage.build().landed_pages.column("max_items").to_pylist() == [2**31 - 1] * 3
+
+
+@pytest.mark.parametrize("levels", [1_015, 1_020, 1_021, 1_025, 3_000, 20_000])
+def test_an_item_nested_too_deep_is_malformed_and_stops_nothing(tmp_path: Path, levels: int) -> None:
+    deep = json.loads("[" * 900 + "]" * 900)
+    for _ in range(levels - 900):
+        deep = [deep]
+    gallery: list[Any] = items(7)
+    gallery[2] = item(3, meta={"prompt": "a kite", "extra": deep})
+    with Sandbox(World.from_items(gallery, VERSION)) as server:
+        stage = Stage(server, tmp_path / "lake")
+        summary = stage.collect(page_size=4)
+        is_read = levels + 2 <= MOST_LEVELS
+        assert (summary.stop_reason, summary.tally.outcomes[Outcome.MALFORMED]) == (
+            "at_end",
+            0 if is_read else 1,
+        )
+        assert stage.collect(page_size=4).stop_reason == "at_end"
+        built = stage.build()
+        assert len(built.prompts) == (7 if is_read else 6)
+        assert [row["reason"] for row in built.rejected_images.to_pylist()] == (
+            [] if is_read else ["The item is nested deeper than 1,020 levels."]
+        )
+        assert same(built, stage.build(rebuild=True, write=False))

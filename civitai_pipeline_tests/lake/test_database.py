@@ -120,7 +120,7 @@ def test_a_damaged_table_is_named_and_the_old_database_stays(lake: Lake) -> None
     before = lake.database.read_bytes()
     lake.table(schemas.PROMPTS, 5).write_bytes(b"no parquet")
     for build in (build_database, connect):
-        with pytest.raises(LakeError, match=r"prompts/5\.parquet.*remove a table that is damaged") as caught:
+        with pytest.raises(LakeError, match=r"prompts/5\.parquet.*check --repair makes") as caught:
             build(lake)
         assert "\n" not in str(caught.value)
     assert lake.database.read_bytes() == before

@@ -17,8 +17,10 @@ from civitai_pipeline.lake.lookups import (
     Lookup,
     LookupBy,
     LookupKey,
+    damaged_lookups,
     keep_lookup,
     lookups_table,
+    mend_lookups,
     read_lookups,
 )
 from civitai_pipeline.lake.paths import Lake
@@ -117,6 +119,8 @@ def test_the_unknown_is_good_for_thirty_days_and_the_known_for_good() -> None:
     assert unknown.is_good_at(NOON + timedelta(days=29))
     assert not unknown.is_good_at(NOON + timedelta(days=30))
     assert KITE.is_good_at(NOON + timedelta(days=9999))
+    # It was noted by a clock that ran years ahead.
+    assert not unknown.is_good_at(NOON - timedelta(days=3650))
 
 
 def test_only_what_is_known_stands_in_the_table() -> None:
@@ -159,3 +163,31 @@ def test_a_crash_while_a_file_is_replaced_leaves_the_old_one(lake: Lake, tmp_pat
     (scratch / "file-elsewhere-1-aa").write_bytes(b'{"key": "a1b2c3')
     assert set(read_lookups(lake)) == {KITE.key}
     assert not list(tmp_path.rglob("*.jsonl.*"))
+
+
+def test_a_line_changed_by_one_bit_is_not_taken(lake: Lake) -> None:
+    keep_lookup(lake, KITE)
+    (path,) = (lake.lookups / KITE.key.by.value).iterdir()
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bytes(changed))
+        kept = read_lookups(lake)
+        assert not kept or kept == {KITE.key: KITE}, bytes(changed)
+        assert kept or len(list(damaged_lookups(lake))) == 1
+
+
+def test_what_can_be_read_of_a_damaged_file_is_kept_and_the_rest_set_aside(lake: Lake) -> None:
+    other = Lookup(LookupKey(LookupBy.HASH, KITE.key.value[:2] + "ff" * 5), NOON)
+    for one in (KITE, other) if KITE.key.by is LookupBy.HASH else (other,):
+        keep_lookup(lake, one)
+    path = lake.lookups / "hash" / f"{other.key.bucket}.jsonl"
+    path.write_bytes(path.read_bytes() + b"{half a li")
+    ((found, by, problem),) = damaged_lookups(lake)
+    assert (found, by) == (path, LookupBy.HASH)
+    assert "cannot be used" in problem
+    aside = mend_lookups(lake, path, by)
+    assert aside.read_bytes().endswith(b"{half a li")
+    assert other.key in read_lookups(lake)
+    assert list(damaged_lookups(lake)) == []

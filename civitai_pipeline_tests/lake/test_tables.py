@@ -177,7 +177,7 @@ def test_a_damaged_table_is_named_with_the_remedy_and_made_anew(
     }
     path.write_bytes(damaged[damage])
     for read in (read_table, read_provenance):
-        with pytest.raises(DamagedTableError, match=r"prompts/910011\.parquet is damaged .*remove it") as caught:
+        with pytest.raises(DamagedTableError, match=rf"{VERSION}\.parquet is damaged .*check {VERSION} --r") as caught:
             read(lake, schemas.PROMPTS, VERSION)
         assert "\n" not in str(caught.value)
     assert read_earlier(lake, schemas.PROMPTS, VERSION) is None

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from civitai_pipeline.lake.schemas import BIGINT, DOUBLE, INTEGER, PROMPTS, TIMESTAMPTZ, VARCHAR
-from civitai_pipeline.prompts.items import Reading, read_item
+from civitai_pipeline.prompts.items import MOST_LEVELS, Reading, read_item
 from civitai_pipeline.prompts.resources import MAX_RAW_BYTES, MAX_RESOURCES, extract_resources, resources_json
 from civitai_pipeline.prompts.text import normalise_prompt, prompt_counts, prompt_hash, storable
 from civitai_pipeline_tests.prompts.strategies import (
@@ -134,6 +134,23 @@ def test_deep_metadata_is_read(*, objects: bool) -> None:
     reading = read_item(item(meta={"comfy": {"prompt": graph}}))
     check_reading(reading)
     assert reading.prompt == "ink castle, embedding:bright"
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("key", ["meta", "stats", "other"])
+@pytest.mark.parametrize("objects", [True, False])
+def test_an_item_is_malformed_exactly_where_it_nests_too_deep(key: str, *, objects: bool, wrapped: bool) -> None:
+    def given(levels: int) -> Reading:
+        value: object = deep(levels, objects=objects)
+        if key == "meta":
+            value = {"prompt": "p", "x": deep(levels - 1, objects=objects)}
+            value = {"id": 1, "meta": value} if wrapped else value
+        return read_item(item(**{key: value}))
+
+    assert given(MOST_LEVELS - 1).problem is None
+    reading = given(MOST_LEVELS)
+    check_reading(reading)
+    assert (reading.problem, reading.image_id) == ("The item is nested deeper than 1,020 levels.", None)
 
 
 @pytest.mark.parametrize("value", [None, True, 3, "text", [], 1.5])

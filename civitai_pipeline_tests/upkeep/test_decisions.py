@@ -174,6 +174,17 @@ def test_a_finished_version_is_refreshed_where_the_cache_has_forgotten_it() -> N
     assert "less than five minutes ago" in reason(decide_refresh(state(standing(Walked.AT_END, age=fresh)), None, NOW))
 
 
+def test_nobody_waits_for_times_that_a_clock_ahead_has_noted() -> None:
+    years = timedelta(days=3650)
+    assert isinstance(decide_refresh(state(standing(Walked.AT_END, age=-years)), None, NOW), Launch)
+    assert isinstance(resume(OPEN, past(Ended.FAILED, ago=-years)), Launch)
+    assert isinstance(resume(OPEN, past(Ended.FAILED, ago=years)), Launch)
+    # A second or two between two machines is no jump.
+    assert "tried again" in reason(resume(OPEN, past(Ended.FAILED, ago=-timedelta(seconds=2))))
+    young = state(standing(Walked.AT_END, age=-timedelta(seconds=2)))
+    assert isinstance(decide_refresh(young, None, NOW), Skip)
+
+
 def test_an_unfinished_busy_or_unwanted_version_is_not_refreshed() -> None:
     done = standing(Walked.AT_END)
     assert "not finished (open)" in reason(decide_refresh(state(done, standing(Walked.OPEN)), None, NOW))

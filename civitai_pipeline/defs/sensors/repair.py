@@ -1,6 +1,6 @@
 """The sensor that looks after runs which died without a word: ends them, frees what they held, writes their summary."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -22,6 +22,8 @@ INTERVAL_S = 60
 # A summary is made from all pages of its version, which takes a second or two for a large one.
 RUNS_PER_TICK = 10
 DIED = "The process of this run is gone; what it landed is kept."
+# Clocks that are kept in step by the network differ by far less.
+AHEAD = timedelta(hours=1)
 # Killed, they would hold a place in the pool for ever.
 _ASKING_JOBS = {collect.name, resolve_resources.name}
 # The command line's runs are not started for a while after they are recorded, and its next run would be refused.
@@ -50,6 +52,9 @@ def repair_dead_runs(context: dg.SensorEvaluationContext, store: LakeStore) -> d
     said = end_dead_runs(instance)
     # Such a run may have died before the first tick ever, so the first one begins with the oldest.
     after = None if context.cursor is None else datetime.fromisoformat(context.cursor)
+    if after is not None and after > datetime.now(UTC) + AHEAD:
+        # The clock had run ahead and was set back: by its own times, no run would ever come after that.
+        after = None
     filters = dg.RunsFilter(statuses=_UNSUCCESSFUL, updated_after=after)
     records = instance.get_run_records(filters, limit=RUNS_PER_TICK, order_by="update_timestamp", ascending=True)
     for record in records:

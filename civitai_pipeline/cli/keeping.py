@@ -228,7 +228,8 @@ def backup(path: str, *, tables: bool, with_records: bool, as_json: bool) -> Non
 def restore(path: str, *, into: str | None, as_json: bool) -> None:
     """Bring the lake back from the copy at PATH, and make its tables and reports.
 
-    Nothing that is there is overwritten: pages must be those of the copy, and what is missing is put beside them.
+    Nothing that is there is overwritten: what is missing is put beside it. Where another page stands in the place of
+    one of the copy's, nothing is done.
     """
     from civitai_pipeline.keeping.backup import BackupError  # noqa: PLC0415 - loads Arrow
     from civitai_pipeline.keeping.restoring import restore as restore_lake  # noqa: PLC0415 - as the other

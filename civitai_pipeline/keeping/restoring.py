@@ -55,8 +55,8 @@ class Restoration:
 def restore(source: Lake, lake: Lake, *, on_file: Callable[[Restoration], None] = lambda _: None) -> Restoration:
     """Brings a lake back from a copy of it.
 
-    Pages that are there are left as they are, and must be pages of the copy. Every page of the copy's versions is
-    read at the end. Model versions that the copy does not know are not looked at.
+    Pages that are there are left as they are, those that landed since the copy was made among them. Every page of the
+    copy's versions is read at the end. Model versions that the copy does not know are not looked at.
 
     Args:
         source: The copy; it is only read.
@@ -64,7 +64,8 @@ def restore(source: Lake, lake: Lake, *, on_file: Callable[[Restoration], None] 
         on_file: Called after each file with what was done so far.
 
     Raises:
-        BackupError: There is no copy there, or the lake holds pages that are not the copy's; nothing was changed.
+        BackupError: There is no copy there, or the lake holds another page in the place of one of them; nothing was
+            changed.
         LockedError: Another process is collecting one of the versions.
         LakeError: A file cannot be read or written, or a page of the copy is damaged.
     """
@@ -117,16 +118,16 @@ def _pages_of(lake: Lake, version: int) -> int:
 
 
 def _check_same(source: Lake, lake: Lake, version: int) -> None:
-    """Makes sure that the lake has no page of a version that is not the copy's."""
+    """Makes sure that no page of the copy has its place in the lake taken by another."""
     ours, theirs = Ledger(lake, version), Ledger(source, version)
     for walk in list_walks(lake.pages(version)):
         held = list_walk(source.walk(version, walk)).by_page()
         for place in (PageId(walk, page) for page in list_walk(lake.walk(version, walk)).by_page()):
-            if place.page not in held or ours.text(place) != theirs.text(place):
+            if place.page in held and ours.text(place) != theirs.text(place):
                 raise BackupError(
-                    f"page {place} of model version {version} in {lake.root} is not in the copy, so nothing was "
-                    f"changed: bring the copy back into an empty place, or its pages into this lake with merge-lake "
-                    f"{source.root}"
+                    f"page {place} of model version {version} in {lake.root} is another one than in the copy, so "
+                    "nothing was changed: bring the copy back into an empty place, or its pages into this lake with "
+                    f"merge-lake {source.root}"
                 )
 
 

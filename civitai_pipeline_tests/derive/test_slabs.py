@@ -14,6 +14,7 @@ import pytest
 
 from civitai_pipeline.derive import slabs
 from civitai_pipeline.derive.slabs import read_slab, read_slabs
+from civitai_pipeline.lake.compaction import compact
 from civitai_pipeline.lake.files import LakeError
 
 from .landing import VERSION, Pages, image, same
@@ -50,6 +51,19 @@ def test_the_tables_are_the_same_by_one_process_and_by_several(many: Pages, monk
     by_several = many.build()
     monkeypatch.setattr(slabs, "_cores", lambda: 1)
     assert same(by_several, many.build())
+
+
+def test_bundles_are_read_alike_by_one_process_and_by_several(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        # Every page of this ledger asks for the same.
+        pages.land(image(1, like=number), image(number, f"kite {number}"), walk=1 + number % 2)
+    monkeypatch.setattr(slabs, "PAGES_PER_SLAB", 7)
+    before = pages.build()
+    assert [compact(pages.lake, VERSION).folded for _ in range(2)] == [28, 0]
+    assert same(before, pages.build())
+    monkeypatch.setattr(slabs, "LEAST_PAGES_FOR_PROCESSES", 1)
+    monkeypatch.setattr(slabs, "_cores", lambda: 2)
+    assert same(before, pages.build())
 
 
 def test_a_damaged_page_is_named_by_whichever_process_reads_it(many: Pages) -> None:

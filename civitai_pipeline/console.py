@@ -53,6 +53,23 @@ _SUMMARY_ROWS: tuple[tuple[str, str], ...] = (
 )
 
 
+def printable(text: str, kept: str = "") -> str:
+    """``text`` as a terminal may show it: white space as spaces, what would steer the terminal as U+FFFD.
+
+    Names of models and text in prompts are written by strangers, and an escape sequence can rename a window, move the
+    cursor or fill the clipboard.
+
+    Args:
+        text: Any text.
+        kept: Characters to leave as they are all the same.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in kept else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
 class ConsoleProgress:
     """Shows how far a run is: a bar rewritten in place on a terminal, a line now and then elsewhere.
 
@@ -200,7 +217,7 @@ def _shown(value: object) -> str:
         return f"{value:,.1f}"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
-    return str(value)
+    return printable(str(value))
 
 
 def _shown_of(summary: Mapping[str, Any], key: str) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from civitai_pipeline.collect.resolve import LookupSummary
 from civitai_pipeline.collect.summary import Summary
-from civitai_pipeline.console import ConsoleProgress, rows_table
+from civitai_pipeline.console import ConsoleProgress, printable, rows_table
 from civitai_pipeline.prompts.items import Outcome
 
 if TYPE_CHECKING:
@@ -138,3 +138,19 @@ def test_dates_and_numbers_stay_on_one_line_at_80_columns() -> None:
     assert "2026-03-01 08:00" in shown(console)
     assert "1,234,567" in shown(console)
     assert max(len(line) for line in shown(console).splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("Harbor Light 港 v1.0", "Harbor Light 港 v1.0"),
+        ("\x1b]0;title\x07\x1b[2J", "\ufffd]0;title\ufffd\ufffd[2J"),
+        ("a\tb\r\nc\x9bd\u202ee\ud800", "a b  c\ufffdd\ufffde\ufffd"),
+    ],
+)
+def test_nothing_that_strangers_write_steers_the_terminal(text: str, safe: str) -> None:
+    assert printable(text) == safe
+    console = Console(file=io.StringIO(), width=80)
+    console.print(rows_table([{"name": text}], {"name": "name"}))
+    assert safe in shown(console)
+    assert printable("a\n\x1bb", kept="\n") == "a\n\ufffdb"

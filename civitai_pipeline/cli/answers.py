@@ -17,6 +17,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from civitai_pipeline.console import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -83,10 +85,8 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{_utc(value):%Y-%m-%d %H:%M:%S}"
     text = value if isinstance(value, str) else str(_plain(value))
-    # Control characters would move the cursor; a line's end would end the row.
-    clean = "".join(
-        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text[:MOST_TEXT]
-    )
+    # A line's end would end the row.
+    clean = printable(text[:MOST_TEXT])
     return clean + "…" if len(text) > MOST_TEXT else clean
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,6 +12,7 @@ import click
 from rich.console import Console
 
 from civitai_pipeline.civitai.listing import parse_id
+from civitai_pipeline.console import printable
 from civitai_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -21,19 +23,22 @@ EXIT_TROUBLE = 1
 EXIT_USAGE = 2
 EXIT_CANCELED = 130
 
+# DEL, the C1 controls, line separators, and what turns text around.
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
 errors = Console(stderr=True)
 # What --quiet silences; ``main`` sets it.
 notices = Console(stderr=True)
 
 
 def say(text: str) -> None:
-    """Prints a line on standard error, to the letter and however long it is."""
-    errors.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Prints a line on standard error, to the letter that a terminal can show and however long it is."""
+    errors.print(printable(text, kept="\n"), markup=False, highlight=False, soft_wrap=True)
 
 
 def mention(text: str) -> None:
     """Prints a line on standard error as :func:`say` does, unless only errors and warnings are wanted."""
-    notices.print(text, markup=False, highlight=False, soft_wrap=True)
+    notices.print(printable(text, kept="\n"), markup=False, highlight=False, soft_wrap=True)
 
 
 def examples(*lines: str) -> str:
@@ -102,7 +107,9 @@ def client(settings: Settings) -> CivitaiClient:
 
 def print_json(document: object) -> None:
     """Prints one JSON document on standard output; times are ISO 8601 in UTC."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_json_default))
+    text = json.dumps(document, ensure_ascii=False, indent=2, default=_json_default)
+    # JSON itself escapes the other controls; these may stand as they are, and steer a terminal that it is read on.
+    click.echo(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _json_default(value: object) -> str:

@@ -23,7 +23,7 @@ from civitai_pipeline.cli.common import (
     say,
     settings_or_misuse,
 )
-from civitai_pipeline.console import rows_table
+from civitai_pipeline.console import printable, rows_table
 from civitai_pipeline.instance import InstanceError, prepare_home
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.paths import Lake
@@ -77,7 +77,7 @@ def versions(model: int, *, register: bool, as_json: bool) -> None:
         "held": "prompts held",
     }
     console = Console()
-    console.print(f"{found.name} (model {found.id})", markup=False, highlight=False)
+    console.print(printable(f"{found.name} (model {found.id})"), markup=False, highlight=False)
     console.print(rows_table([{**row, "id": str(row["id"])} for row in rows], headings))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,7 +11,16 @@ import click
 from rich.console import Console
 
 from civitai_pipeline.cli.answers import MOST_ROWS, csv_lines, json_rows, table_of
-from civitai_pipeline.cli.common import EXIT_CANCELED, Misuse, Trouble, examples, mention, say, settings_or_misuse
+from civitai_pipeline.cli.common import (
+    EXIT_CANCELED,
+    Misuse,
+    Trouble,
+    examples,
+    mention,
+    print_json,
+    say,
+    settings_or_misuse,
+)
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.paths import Lake
 
@@ -127,7 +135,7 @@ def _show(answer: Answer, form: str) -> None:
         for line in csv_lines(answer.columns, answer.rows):
             click.echo(line, nl=False)
     elif form == "json":
-        click.echo(json.dumps(json_rows(answer.columns, answer.rows), ensure_ascii=False, indent=2))
+        print_json(json_rows(answer.columns, answer.rows))
     else:
         console = Console()
         rows = list(itertools.islice(answer.rows, MOST_ROWS))

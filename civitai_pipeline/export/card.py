@@ -5,6 +5,7 @@ Every number is counted from what was written. Names that others chose are escap
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ _SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
 )  # fmt: skip
+_ADDRESS = re.compile(r":(?=//)|@|(?<=www)\.", re.IGNORECASE)
 _FEATURES: Mapping[Any, Mapping[str, str]] = {
     BIGINT: {"dtype": "int64"},
     INTEGER: {"dtype": "int32"},
@@ -253,7 +255,9 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _escaped(text: str) -> str:
     """Text by others on one line, without what Markdown or HTML would take for a mark in a table."""
-    marked = "".join(f"\\{letter}" if letter in "|\\`*_[]" else letter for letter in " ".join(text.split()))
+    marked = "".join(f"\\{letter}" if letter in "|\\`*_[]~" else letter for letter in " ".join(text.split()))
+    # What is written like an address becomes a link without any mark.
+    marked = _ADDRESS.sub(r"\\\g<0>", marked)
     return marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -100,6 +100,13 @@ def test_a_query_is_answered_in_each_format(lake: Lake) -> None:
     assert done.stdout == "a\n1\nb\n2\n"
 
 
+def test_json_on_a_terminal_holds_nothing_that_steers_it(lake: Lake) -> None:
+    assert lake.database.is_file()
+    done = invoke("sql", "SELECT chr(155) || chr(8238) || chr(27) || '港' AS text", "--format", "json")
+    assert "\\u009b\\u202e\\u001b港" in done.stdout
+    assert json.loads(done.stdout) == [{"text": "\x9b\u202e\x1b港"}]
+
+
 def test_a_wrong_query_is_one_line_and_exits_2(lake: Lake) -> None:
     for query in ("SELECT nope FROM prompts", "DROP VIEW prompts", "selec", f"COPY prompts TO '{lake.root}/x.csv'"):
         done = invoke("sql", query)

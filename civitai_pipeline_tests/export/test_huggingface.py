@@ -58,7 +58,7 @@ def _varied(version: int, images: int) -> list[dict[str, Any]]:
             username=f"author{number % 37}",
             prompt=f"kite {number}, (dunes:1.2) <lora:fog:0.6>",
             prompt_hash=f"h{number}",
-            base_model=["SDXL 1.0", "Pony|<b>\n", None][number % 3],
+            base_model=["SDXL 1.0", "Pony|<b>\n~http://a@www.b", None][number % 3],
             browsing_level=[1, 1, 2, 4][number % 4],
         )
         for number in range(images)
@@ -151,7 +151,10 @@ def test_every_number_of_the_card_is_that_of_the_data(filled: Lake, tmp_path: Pa
                 counts = counted.setdefault(shown(row[column]), [0, 0, 0, 0])
                 counts[place] += 1
                 counts[3] += 1
-        renamed = {"Pony|<b>\n": r"Pony\|&lt;b&gt;", str(VERSION): rf"{VERSION} Kite \| Maker v1"}
+        renamed = {
+            "Pony|<b>\n~http://a@www.b": r"Pony\|&lt;b&gt; \~http\://a\@www\.b",
+            str(VERSION): rf"{VERSION} Kite \| Maker v1",
+        }
         assert told == {renamed.get(name, name): counts for name, counts in counted.items()}
     assert _table(body, "## Counts")[0] == ["all rows", *(str(len(data[s])) for s in SPLITS), "240"]
 

@@ -166,6 +166,17 @@ def database_fault(lake: Lake) -> str | None:
 _OWN_VIEWS = "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal"
 
 
+def read_all(lake: Lake, table: Table) -> pa.Table:
+    """A table over all versions, as its view has it: thousands of small files in a fifth of the time each takes alone.
+
+    Raises:
+        LakeError: One of its files cannot be read.
+    """
+    with duckdb_explained("read the tables in", str(lake.root)), duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.sql(_table_sql(lake, table)).to_arrow_table()
+
+
 @contextmanager
 def duckdb_explained(doing: str, what: str) -> Iterator[None]:
     """Turns DuckDB's trouble with a file, which its message names, into a :class:`LakeError`."""

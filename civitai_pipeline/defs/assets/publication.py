@@ -1,6 +1,7 @@
 """Assets that show what was collected: a report per version, one over all, and the DuckDB file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -15,10 +16,10 @@ from civitai_pipeline.defs.resources import CivitaiApi, LakeStore
 from civitai_pipeline.derive.provenance import finished
 from civitai_pipeline.keeping.sizes import size_of
 from civitai_pipeline.lake import schemas
-from civitai_pipeline.lake.database import build_database, collection_state
+from civitai_pipeline.lake.database import build_database, collection_state, read_all
 from civitai_pipeline.lake.files import remove_others, write_by_digest, write_whole
 from civitai_pipeline.lake.paths import Lake
-from civitai_pipeline.lake.tables import Provenance, from_rows, read_table, table_exists
+from civitai_pipeline.lake.tables import Provenance, from_rows
 from civitai_pipeline.report import (
     COLUMNS,
     INDEX_FILE,
@@ -119,22 +120,27 @@ def collection_report(context: dg.AssetExecutionContext, store: LakeStore) -> dg
     from civitai_pipeline.defs.checks import CHECKS  # noqa: PLC0415 - checks name the assets of this package
 
     lake = store.lake()
-    collected = lake.versions()
-    counted = [version for version in collected if table_exists(lake, schemas.VERSION_OVERVIEWS, version)]
-    without = [version for version in collected if version not in set(counted)]
+    rows, infos = (
+        read_all(lake, table).to_pylist() for table in (schemas.VERSION_OVERVIEWS, schemas.MODEL_VERSION_INFO)
+    )
+    info_of = {info["model_version_id"]: info for info in infos}
+    listings: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for listing in collection_state(read_all(lake, schemas.LANDED_PAGES)):
+        listings[listing["model_version_id"]].append(listing)
     summaries = latest_summaries(context.instance, image_pages.key)
     failed = failed_checks(context.instance, [key for check in CHECKS for key in check.check_keys])
-    listings = _listings(lake, counted)
     overviews = [
         version_overview(
-            read_table(lake, schemas.VERSION_OVERVIEWS, version).to_pylist()[0],
-            _known_info(lake, version),
-            listings.get(version, []),
+            row,
+            info_of.get(version, {"model_version_id": version}),
+            listings[version],
             summaries.get(str(version)),
             failed.get(str(version)),
         )
-        for version in counted
+        for row in rows
+        for version in (row["model_version_id"],)
     ]
+    without = sorted(set(lake.versions()) - {row["model_version_id"] for row in rows})
     return dg.MaterializeResult(metadata=_published(store, INDEX_FILE, collection_page(overviews, without)))
 
 
@@ -174,21 +180,6 @@ def _overview(tables: VersionTables) -> pa.Table:
     table = schemas.VERSION_OVERVIEWS
     made = from_rows(table, [overview_row(tables)])
     return finished(table, made, Provenance.of(tables.prompts.schema), OVERVIEW_CODE_VERSION)
-
-
-def _known_info(lake: Lake, version: int) -> dict[str, object]:
-    if not table_exists(lake, schemas.MODEL_VERSION_INFO, version):
-        return {"model_version_id": version}
-    return _info(read_table(lake, schemas.MODEL_VERSION_INFO, version), version)
-
-
-def _listings(lake: Lake, versions: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
-    """The rows of ``collection_state``, by version."""
-    pages = [read_table(lake, schemas.LANDED_PAGES, version) for version in versions]
-    found: dict[int, list[dict[str, Any]]] = {}
-    for row in collection_state(pa.concat_tables(pages)) if pages else []:
-        found.setdefault(row["model_version_id"], []).append(row)
-    return found
 
 
 def _publish_explorer(lake: Lake, tables: VersionTables, version: int) -> None:

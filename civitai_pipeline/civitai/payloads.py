@@ -22,7 +22,6 @@ from pydantic import (
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
 from civitai_pipeline.civitai.listing import MAX_ID
-from civitai_pipeline.prompts.text import storable
 
 if TYPE_CHECKING:
     from civitai_pipeline.civitai.listing import Cursor
@@ -105,8 +104,12 @@ def changed(what: str) -> ApiFailure:
     )
 
 
-# No file can hold a lone surrogate, which the site lets into a name.
-_Text = Annotated[str, AfterValidator(storable)]
+def _storable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+# No file can hold a lone surrogate, which the site may let into a name; it becomes U+FFFD.
+_Text = Annotated[str, AfterValidator(_storable)]
 
 
 class _Payload(BaseModel):

@@ -6,16 +6,15 @@ is removed by the next export into the same parent folder.
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from upath import UPath
 
-from civitai_pipeline.lake.files import flush, is_alive
+from civitai_pipeline.lake.files import flush
+from civitai_pipeline.processes import is_gone, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +46,7 @@ def staged(output: Path, *, folder: bool) -> Iterator[Path]:
         output.parent.mkdir(parents=True, exist_ok=True)
         _refuse_what_is_not_ours(output, folder=folder)
         _sweep(output.parent)
-        scratch = output.with_name(f"{_SCRATCH}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+        scratch = output.with_name(f"{_SCRATCH}{this_process()}-{secrets.token_hex(4)}")
         scratch.mkdir()
     try:
         yield scratch
@@ -103,6 +102,5 @@ def _move_in(scratch: Path, output: Path, *, folder: bool) -> None:
 def _sweep(folder: Path) -> None:
     """Removes what exports of this machine that were killed left in a folder."""
     for left in folder.glob(f"{_SCRATCH}*"):
-        host, _, pid = left.name.removeprefix(_SCRATCH).rpartition("-")[0].rpartition("-")
-        if host == socket.gethostname() and pid.isascii() and pid.isdigit() and not is_alive(int(pid)):
+        if is_gone(left.name.removeprefix(_SCRATCH).rpartition("-")[0]):
             shutil.rmtree(left, ignore_errors=True)

@@ -12,11 +12,12 @@ import os
 import pathlib
 import secrets
 import shutil
-import socket
 import tempfile
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from civitai_pipeline.processes import is_gone, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
 TMP_DIR = ".tmp"
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-# Longer than any single file takes to write, so a temporary file this old is a dead process's, even where a process of
-# this machine has its number: numbers are used again, soonest of all by the first processes of a container.
+# Longer than any single file takes to write, so a temporary file of another machine this old is a dead one's.
 ABANDONED_AFTER_S = 24 * 3600.0
 
 _ANSWERS = (FileExistsError, FileNotFoundError)
@@ -112,7 +112,7 @@ def temporary_folder(root: UPath, purpose: str) -> Iterator[pathlib.Path]:
 def _temporary_name(root: UPath, purpose: str) -> UPath:
     folder = root / TMP_DIR
     make_folder(folder)
-    return folder / f"{purpose}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return folder / f"{purpose}-{this_process()}-{secrets.token_hex(4)}"
 
 
 def write_flushed(path: UPath, data: bytes) -> None:
@@ -271,8 +271,6 @@ def abandoned(root: UPath) -> list[UPath]:
 def sweep_abandoned(root: UPath) -> int:
     """Removes temporary files and folders whose writers are dead; returns how many.
 
-    A writer on this machine is dead when its process is gone; any writer is, when its file is a day old.
-
     Raises:
         LakeError: They cannot be removed.
     """
@@ -288,22 +286,10 @@ def sweep_abandoned(root: UPath) -> int:
 
 def _is_abandoned(path: UPath) -> bool:
     _, _, rest = path.name.partition("-")
-    host_and_pid = rest.rpartition("-")[0]
-    host, _, pid = host_and_pid.rpartition("-")
-    if host == socket.gethostname() and pid.isascii() and pid.isdigit() and not is_alive(int(pid)):
-        return True
+    gone = is_gone(rest.rpartition("-")[0])
+    if gone is not None:
+        return gone
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
     except FileNotFoundError:
         return False
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is alive, or has ended without being asked for its end."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -355,7 +355,8 @@ def damage_explained(path: UPath) -> Iterator[None]:
             yield
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, IsADirectoryError) as error:
+        # Arrow reads the names of columns before it can be told that the footer's bits have flipped.
+        except (pa.ArrowException, IsADirectoryError, UnicodeDecodeError) as error:
             damage = error
         except OSError as error:
             if error.errno is not None:

@@ -31,6 +31,7 @@ from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.locks import sole_writer
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.lake.tables import read_table
+from civitai_pipeline.processes import started, this_process
 from civitai_pipeline_tests.lake.examples import VERSION, body, land, page, prompt_row, python, write_prompts
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ def test_the_file_of_another_machine_is_swept_after_a_day(lake: Lake) -> None:
     assert [path.exists() for path in (young, old, foreign)] == [True, False, False]
 
 
-def test_the_file_of_a_dead_writer_whose_number_another_process_has_is_swept_after_a_day(lake: Lake) -> None:
-    _scratch(lake, f"page-{socket.gethostname()}-{os.getpid()}-0a1b2c3d", age_s=25 * 3600)
-    _scratch(lake, f"page-{socket.gethostname()}-1-0a1b2c3d", age_s=25 * 3600)
-    assert sweep_abandoned(lake.root) == 2
+def test_the_file_of_a_dead_writer_whose_number_another_process_has_is_swept(lake: Lake) -> None:
+    host, pid = socket.gethostname(), os.getpid()
+    _scratch(lake, f"page-{host}-{pid}.4f00ba12345-0a1b2c3d")
+    mine = _scratch(lake, f"page-{this_process()}-0a1b2c3d", age_s=10 * 365 * 24 * 3600)
+    assert sweep_abandoned(lake.root) == (1 if started(pid) else 0)
+    assert mine.exists()
 
 
 def test_the_folder_of_a_dead_writer_is_swept_and_that_of_a_living_one_stays(lake: Lake) -> None:

@@ -137,13 +137,16 @@ def preview(version: int, *, max_items: int | None, as_json: bool) -> None:
 def status(version: int | None, *, as_json: bool) -> None:
     """Show where each listing stands, of all versions or of VERSION alone."""
     settings = settings_or_misuse()
-    from civitai_pipeline.derive.prompt_tables import load_held  # noqa: PLC0415 - loads DuckDB and Arrow
+    import pyarrow as pa  # noqa: PLC0415 - large
+
+    from civitai_pipeline.derive.prompt_tables import load_landed_pages  # noqa: PLC0415 - loads DuckDB and Arrow
     from civitai_pipeline.lake.database import collection_state  # noqa: PLC0415 - loads DuckDB and Arrow
 
     lake = Lake.at(settings.lake)
     try:
         chosen = lake.versions() if version is None else [version]
-        rows = [row for each in chosen for row in collection_state(load_held(lake, each).landed_pages)]
+        ledgers = [load_landed_pages(lake, each) for each in chosen]
+        rows = collection_state(pa.concat_tables(ledgers)) if ledgers else []
     except LakeError as error:
         raise Trouble(str(error)) from None
     if as_json:

@@ -102,6 +102,18 @@ def load_held(lake: Lake, version: int) -> Held:
     return Held(holdings, pa.concat_tables([start.landed_pages, tables.from_rows(schemas.LANDED_PAGES, rows)]))
 
 
+def load_landed_pages(lake: Lake, version: int) -> pa.Table:
+    """The ledger of a version as the table landed_pages; where the tables reach its end, nothing else is read.
+
+    Raises:
+        LakeError: The lake cannot be read.
+    """
+    start, ledger = _start(lake, version, rebuild=False, keys=False), Ledger(lake, version)
+    if (start.covered, start.gaps) == (ledger.covered(), ledger.all_gaps()):
+        return start.landed_pages
+    return load_held(lake, version).landed_pages
+
+
 def build_prompt_tables(
     lake: Lake, version: int, *, rebuild: bool = False, on_slab: Callable[[int, int], None] | None = None
 ) -> PromptTables:
@@ -197,7 +209,7 @@ class _Start:
 
     Attributes:
         covered: The number of the last page of each walk it covers.
-        keys: The columns ``_HELD_COLUMNS`` of its prompts.
+        keys: The columns ``_HELD_COLUMNS`` of its prompts; no rows where nobody asked for them.
         landed_pages: Its landed_pages.
         prompts: Its prompts; None without any.
         rejected_images: Its rejected_images; None without any.
@@ -224,7 +236,7 @@ _NOTHING = _Start(
 )
 
 
-def _start(lake: Lake, version: int, *, rebuild: bool) -> _Start:
+def _start(lake: Lake, version: int, *, rebuild: bool, keys: bool = True) -> _Start:
     if rebuild:
         return _NOTHING
     try:
@@ -238,7 +250,9 @@ def _start(lake: Lake, version: int, *, rebuild: bool) -> _Start:
             return _NOTHING
         start = _Start(
             first.covered,
-            prompts.read(_HELD_COLUMNS).replace_schema_metadata(None).cast(_NOTHING.keys.schema),
+            prompts.read(_HELD_COLUMNS).replace_schema_metadata(None).cast(_NOTHING.keys.schema)
+            if keys
+            else _NOTHING.keys,
             pages.read([c.name for c in schemas.LANDED_PAGES.columns]).replace_schema_metadata(None),
             prompts,
             rejected,

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from civitai_pipeline.derive import prompt_tables, slabs
-from civitai_pipeline.derive.prompt_tables import STEP_TABLES, load_held
+from civitai_pipeline.derive.prompt_tables import STEP_TABLES, load_held, load_landed_pages
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.tables import Provenance, read_table, write_table
 from civitai_pipeline_tests.tables import built_tables
@@ -172,3 +172,14 @@ def test_what_lands_while_tables_are_made_is_left_to_the_next_build(
     after = pages.build()
     assert (after.pages_added, column(after.prompts, "image_id")) == (3, [1, 2, 3, 10, 11, 12])
     assert same(after, pages.build(rebuild=True))
+
+
+def test_the_ledger_as_a_table_is_the_same_whether_or_not_the_tables_reach_its_end(pages: Pages) -> None:
+    assert load_landed_pages(pages.lake, VERSION).num_rows == 0
+    for number in range(1, 4):
+        pages.land(image(number), image(1))
+        assert load_landed_pages(pages.lake, VERSION).equals(load_held(pages.lake, VERSION).landed_pages)
+        if number < 3:
+            pages.bring_up()
+            assert load_landed_pages(pages.lake, VERSION).equals(load_held(pages.lake, VERSION).landed_pages)
+    assert load_landed_pages(pages.lake, VERSION).column("duplicate").to_pylist() == [1, 1, 1]

@@ -3,8 +3,9 @@
 Turns Dagster's records into the plain data that ``upkeep`` decides over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -14,6 +15,7 @@ from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
 from civitai_pipeline.defs.assets.lookups import LookupConfig
 from civitai_pipeline.defs.events import summary_in_log
 from civitai_pipeline.defs.jobs import collect
+from civitai_pipeline.defs.metadata import summary_from_metadata
 from civitai_pipeline.defs.partitions import MODEL_VERSION
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.settings import load_settings
@@ -96,7 +98,7 @@ class View:
                 ended=_ENDED[run.status],
                 at=ended_at(record),
                 by_hand=not _LAUNCHER_TAGS & run.tags.keys(),
-                stop_reason=stop_reason(self._instance, run.run_id),
+                stop_reason=stop_reason(self._instance, run.run_id, str(version)),
             )
 
     def has_begun(self, version: int) -> bool:
@@ -160,15 +162,36 @@ def _lookups(options: Options) -> dict[str, LookupConfig]:
     return {"resource_lookups": LookupConfig(resolve_resources=True, max_lookups=options.max_lookups)}
 
 
-def stop_reason(instance: dg.DagsterInstance, run_id: str) -> StopReason | None:
-    """Why a finished run's collection stopped; None if it did not say."""
+def stop_reason(instance: dg.DagsterInstance, run_id: str, partition: str) -> StopReason | None:
+    """Why a partition's finished run stopped collecting; None if it did not say."""
     if run_id not in _stop_reasons:
         if len(_stop_reasons) >= MOST_REMEMBERED:
             _stop_reasons.clear()
+        _stop_reasons.update(_materialized(instance, partition))
+    if run_id not in _stop_reasons:
         summary = summary_in_log(instance, image_pages.key, run_id)
-        reason = None if summary is None else summary["stop_reason"]
-        _stop_reasons[run_id] = StopReason(reason) if reason in set(StopReason) else None
+        _stop_reasons[run_id] = None if summary is None else _reason_in(summary)
     return _stop_reasons[run_id]
+
+
+def _materialized(instance: dg.DagsterInstance, partition: str) -> dict[str, StopReason]:
+    """Why a partition's runs stopped collecting, as far as its materializations say.
+
+    One question for all of them: a run's log is a file of its own, which takes 40 ms to open.
+    """
+    filters = dg.AssetRecordsFilter(asset_key=image_pages.key, asset_partitions=[partition])
+    found = {}
+    for record in instance.fetch_materializations(filters, limit=RUNS_LOOKED_AT).records:
+        said = record.asset_materialization
+        reason = None if said is None else _reason_in(summary_from_metadata(said.metadata))
+        if reason is not None:
+            found[record.run_id] = reason
+    return found
+
+
+def _reason_in(summary: Mapping[str, Any]) -> StopReason | None:
+    reason = summary.get("stop_reason")
+    return StopReason(reason) if reason in set(StopReason) else None
 
 
 def ended_at(record: dg.RunRecord) -> datetime:

@@ -15,6 +15,9 @@ from civitai_pipeline.upkeep.decisions import Launch, Skip, decide_resume, rotat
 INTERVAL_S = 60
 # Dagster gives up on a tick after 60 s.
 TICK_BUDGET_S = 40.0
+# One at a time asks the API: more would only wait in the queue, and until the daemon has put them there one by one it
+# looks after nothing else.
+MOST_LAUNCHES = 100
 
 
 @dg.sensor(
@@ -36,6 +39,9 @@ def resume_collection(context: dg.SensorEvaluationContext, store: LakeStore) -> 
     for version in rotated(wanted, None if cursor is None else int(cursor)):
         if time.monotonic() - started > TICK_BUDGET_S:
             skips.append(Skip(version, "the time of this tick was over; the next one begins here"))
+            break
+        if len(launches) >= MOST_LAUNCHES:
+            skips.append(Skip(version, f"{MOST_LAUNCHES} runs are enough for one tick; the next one begins here"))
             break
         decision = _decide(view, version)
         if isinstance(decision, Launch):

@@ -10,16 +10,19 @@ import dagster as dg
 import pytest
 
 from civitai_pipeline.civitai.listing import Sort
+from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.defs.partitions import register_versions
 from civitai_pipeline.defs.sensors import (
     resume_collection,
 )
-from civitai_pipeline.defs.sensors.records import ACTIVE
+from civitai_pipeline.defs.sensors.records import ACTIVE, stop_reason
 from civitai_pipeline.sandbox import DEMO_VERSIONS
 from civitai_pipeline.upkeep import decisions
 from civitai_pipeline.watchlist import WatchlistError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from civitai_pipeline.lake.paths import Lake
     from civitai_pipeline.sandbox import Sandbox
 
@@ -174,3 +177,28 @@ def test_each_version_has_its_turn(instance: dg.DagsterInstance, lake: Lake, mon
     second = tick(resume_collection, instance, first.cursor)
     turns = [[request.partition_key for request in data.run_requests] for data in (first, second)]
     assert turns == [[str(versions[0])], [str(versions[1])]]
+
+
+def test_a_tick_asks_for_so_many_runs_and_the_next_one_for_those_after_them(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(f"versions: [{', '.join(f'{{id: {version}}}' for version in range(1, 6))}]")
+    monkeypatch.setattr("civitai_pipeline.defs.sensors.resumption.MOST_LAUNCHES", 2)
+    cursor, turns = None, []
+    for _ in range(3):
+        data = tick(resume_collection, instance, cursor)
+        turns.append([request.partition_key for request in data.run_requests])
+        cursor = data.cursor
+    assert turns == [["1", "2"], ["3", "4"], ["5", "1"]]
+
+
+def test_the_stop_reason_of_a_run_that_succeeded_is_found_without_its_log(
+    instance: dg.DagsterInstance, stand_in: Sandbox, dagster_home: Path
+) -> None:
+    watch(f"versions: [{{id: {VERSION}, page_size: 20}}]")
+    stand_in.faults.add("forbidden", nth=2)
+    [run] = carry_out(instance, tick(resume_collection, instance))
+    assert run.success
+    (dagster_home / "history" / "runs" / f"{run.run_id}.db").unlink()
+    assert stop_reason(instance, run.run_id, str(VERSION)) is StopReason.REJECTED
+    assert "stopped with rejected; tried again after" in (tick(resume_collection, instance).skip_message or "")

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .grounds import hurry
-from .upkeep import backup_killed, compaction_killed
+from .upkeep import backup_killed, compaction_killed, compaction_watched
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_compactions_killed_at_random_moments_leave_every_page_once(tmp_path: Path) -> None:
-    verdict = compaction_killed(12, 150, seed=3, folder=tmp_path)
+    verdict = compaction_killed(20, 150, seed=3, folder=tmp_path)
+    assert verdict.ok, verdict
+
+
+def test_no_page_seems_missing_while_many_are_put_together(tmp_path: Path) -> None:
+    # Fewer would be listed in one go, and a folder never be seen half way.
+    verdict = compaction_watched(1, 2500, folder=tmp_path)
     assert verdict.ok, verdict
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline import launch
-from civitai_pipeline.collect.options import CollectOptions
+from civitai_pipeline.collect.options import CollectOptions, LookupOptions
 from civitai_pipeline.console import ConsoleProgress, summary_table
 from civitai_pipeline.instance import prepare_home
 from civitai_pipeline.report import INDEX_FILE
@@ -62,7 +62,7 @@ def run_demo(home: Path, out: Console, err: Console) -> None:
 def _collect(version: int, err: Console) -> dict[str, Any]:
     progress = ConsoleProgress(err)
     try:
-        run = launch.collect(version, CollectOptions(), progress)
+        run = launch.collect(version, CollectOptions(), progress, lookups=LookupOptions())
     finally:
         progress.close()
     if run.failures or run.summary is None:

@@ -147,7 +147,7 @@ def _health(ranked: Sequence[VersionOverview]) -> Section:
             sortable=True,
         ),
     ]
-    return Section("health", "How healthy it is", blocks, "Health")
+    return Section("health", "How healthy the collections are", blocks, "Health")
 
 
 def _health_row(version: VersionOverview, newest: datetime | None) -> tuple[object, ...]:

@@ -73,7 +73,7 @@ def _captures(ranked: Sequence[VersionOverview]) -> Section:
         "that in mind." + _listed_note(ranked),
         sortable=True,
     )
-    return Section("capture", "What the images tell", [table], "Told")
+    return Section("capture", "What the images tell", [table], "Capture rates")
 
 
 def _categories(ranked: Sequence[VersionOverview]) -> Section:

@@ -316,7 +316,7 @@ def heat_map(
         [trace],
         150 + 22 * len(labels),
         yaxis=axis,
-        xaxis={**axis, "range": [-0.5, len(labels) - 0.5], "tickangle": -60},
+        xaxis={**axis, "range": [-0.5, len(labels) - 0.5], "tickangle": -90},
         margin={"t": 44},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,3 +99,46 @@ def test_without_plotly_the_numbers_are_in_open_tables(browser: Browser, reports
     assert json.loads(page.evaluate("JSON.stringify([...document.querySelectorAll('details')].map(d => d.open))"))
     assert page.locator("details:not([open])").count() == 0
     context.close()
+
+
+def test_a_long_table_is_sorted_by_a_heading_and_unfolded(page: Page, reports: Path) -> None:
+    like = overview_of(make_tables(40))
+    many = [
+        replace(
+            like, model_version_id=n, report_file=f"{n}.html", info={"model_name": f"Model {n}"}, prompts=40 + n % 7
+        )
+        for n in range(1, 31)
+    ]
+    (reports / "many.html").write_text(collection_page(many), encoding="utf-8")
+    page.goto((reports / "many.html").as_uri())
+    table = page.locator("table[aria-label='All versions']")
+    rows = table.locator("tbody tr:visible")
+    assert rows.count() == 25
+
+    def firsts(count: int = 3) -> list[str | None]:
+        return [rows.nth(n).locator("th").text_content() for n in range(count)]
+
+    name, prompts = (table.get_by_role("button", name=heading, exact=True) for heading in ("version", "prompts"))
+    name.click()
+    assert firsts() == ["Model 1", "Model 2", "Model 3"]
+    name.click()
+    assert firsts() == ["Model 30", "Model 29", "Model 28"]
+    prompts.click()
+    # Of equal ones the order stays as it was.
+    assert firsts(5) == ["Model 27", "Model 20", "Model 13", "Model 6", "Model 26"]
+    assert table.locator("[aria-sort]").count() == 1
+    table.locator("xpath=../following-sibling::button[1]").click()
+    assert rows.count() == 30
+    assert firsts(1) == ["Model 27"]
+
+
+def test_the_section_being_read_is_marked_in_a_bar_that_stays(page: Page, reports: Path) -> None:
+    page.goto((reports / report_file_name(VERSION)).as_uri())
+    bar = page.get_by_role("navigation", name="Sections")
+    assert bar.locator("[aria-current]").inner_text() == "Data"
+    page.get_by_role("link", name="Engagement", exact=True).click()
+    bar.locator("[aria-current]", has_text="Engagement").wait_for()
+    here = bar.locator("[aria-current]").bounding_box()
+    assert here
+    assert 0 <= here["x"] < page.evaluate("innerWidth") - here["width"]
+    assert 0 <= here["y"] < 40

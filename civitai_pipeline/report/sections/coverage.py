@@ -258,7 +258,7 @@ def captures(bench: Workbench) -> Section:
         )
     else:
         blocks.append(Paragraphs(["No image was rejected."]))
-    return Section("capture", "What the images tell, and what was turned away", blocks, "Told")
+    return Section("capture", "What the images tell, and what was turned away", blocks, "Capture rates")
 
 
 _RUN_COUNTS = ("pages", "attempted", *words.OUTCOMES, "saved", "requests", "retries")
@@ -269,7 +269,7 @@ def last_run(bench: Workbench) -> Section:
     summary = bench.tables.summary
     if summary is None:
         unknown = "No run's summary is known: the pages came from elsewhere, or Dagster's records of the runs are gone."
-        return Section("run", "The last run", [Paragraphs([unknown])])
+        return Section("run", "The last run", [Paragraphs([unknown])], "Last run")
     lines = (
         [f"The last run stopped because {words.stop_reason(summary['stop_reason'])}."]
         if summary.get("stop_reason")
@@ -293,4 +293,4 @@ def last_run(bench: Workbench) -> Section:
         for key in _RUN_COUNTS
         if summary.get(key) is not None
     ]
-    return Section("run", "The last run", [Paragraphs(lines), Facts("What the run did", counts)])
+    return Section("run", "The last run", [Paragraphs(lines), Facts("What the run did", counts)], "Last run")

@@ -115,6 +115,7 @@ def _measured(bench: Workbench, sql: str, noun: str, question: str, *, whole: bo
             [Column(noun, "number"), Column("images", "count"), Column("share of known", "share")],
             [(value, count, count / known) for value, count in commonest],
         ),
+        "" if whole else "Each bar holds what lies nearest to its whole or half number.",
         thin=known < words.THIN,
     )
 

@@ -8,9 +8,10 @@ zeros in the digest's own place. What a seal that does not hold means for a read
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import orjson
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 SEAL_KEY = b"civitai_pipeline_seal"
+_SEAL = re.compile(
+    rb'\{"table":"([a-z_]{1,60})","model_version_id":([0-9]{1,10}),"sha256":"([0-9a-f]{64})"\}', re.ASCII
+)
 _DIGEST_BYTES = 32
 _ZEROS = b"0" * 2 * _DIGEST_BYTES
 # A Parquet file ends with its footer, the footer's length in four bytes, and these four.
@@ -49,8 +53,8 @@ class Slot:
 
     def fill(self, file: IO[bytes]) -> None:
         """Puts the digest into the finished file, opened for reading and writing."""
-        place = _place_of(file, self.mark)
-        assert place is not None  # noqa: S101 - it was written a moment ago
+        start, footer = _footer(file)
+        place = start + footer.index(self.mark)
         file.seek(place)
         file.write(_ZEROS)
         digest = _digest(file, place)
@@ -58,30 +62,28 @@ class Slot:
         file.write(digest)
 
 
-def seal_fault(file: IO[bytes], metadata: dict[bytes, bytes], table: str, version: int) -> str | None:
+def seal_fault(file: IO[bytes], table: str, version: int) -> str | None:
     """What is wrong with a file by its seal, in a few words; None if nothing, or if it has none.
 
-    Files had no seal before this one; they are taken as they are. Reads the whole file and leaves it at its start.
+    Files had no seal before this one; they are taken as they are. Reads the whole file, before Arrow sees any of what
+    may be damaged, and leaves it at its start.
 
     Args:
         file: The file.
-        metadata: What its footer says of it.
         table: Which table it should be.
         version: The model version it should be of.
     """
-    text = metadata.get(SEAL_KEY)
-    if text is None:
-        return None
-    try:
-        said: dict[str, Any] = orjson.loads(text)
-        digest, owner = said["sha256"].encode("ascii"), (said["table"], said["model_version_id"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "its seal cannot be read"
-    place = _place_of(file, digest) if len(digest) == len(_ZEROS) else None
-    if place is None or _digest(file, place) != digest:
-        return "its bytes are not those that were written"
+    start, footer = _footer(file)
+    fault = None
+    found = next((seal for seal in _SEAL.finditer(footer) if _digest(file, start + seal.start(3)) == seal[3]), None)
+    if found is not None:
+        owner = found[1].decode(), int(found[2])
+        fault = None if owner == (table, version) else f"it is table {owner[0]} of model version {owner[1]}"
+    # A prompt may hold what looks like a seal, but none that holds; a file without its key was written before seals.
+    elif SEAL_KEY in footer or _SEAL.search(footer):
+        fault = "its bytes are not those that were written"
     file.seek(0)
-    return None if owner == (table, version) else f"it is table {owner[0]} of model version {owner[1]}"
+    return fault
 
 
 def unsealed(table: pa.Table) -> pa.Table:
@@ -90,17 +92,16 @@ def unsealed(table: pa.Table) -> pa.Table:
     return table.replace_schema_metadata({key: text for key, text in metadata.items() if key != SEAL_KEY} or None)
 
 
-def _place_of(file: IO[bytes], text: bytes) -> int | None:
-    """Where ``text`` stands in the footer; None if it does not."""
+def _footer(file: IO[bytes]) -> tuple[int, bytes]:
+    """Where the footer begins, and the footer; nothing where there is none."""
     end = file.seek(0, 2)
     file.seek(max(0, end - _TAIL))
     tail = file.read(_TAIL)
     length = int.from_bytes(tail[:4], "little")
     if tail[4:] != _MAGIC or not 0 < length <= min(end - _TAIL, _MOST_FOOTER_BYTES):
-        return None
+        return 0, b""
     start = file.seek(end - _TAIL - length)
-    found = file.read(length).find(text)
-    return None if found < 0 else start + found
+    return start, file.read(length)
 
 
 def _digest(file: IO[bytes], place: int) -> bytes:

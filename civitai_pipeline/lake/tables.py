@@ -304,16 +304,11 @@ def open_sound(file: Any, table: Table, version: int) -> pq.ParquetFile:  # noqa
         pyarrow.ArrowInvalid: They are not, or it is no Parquet file; turn it into what a reader may expect.
         OSError: The same, as Arrow says it of some damage.
     """
-    opened = pq.ParquetFile(file)
     # Asking an object store for all bytes takes longer than for some columns, and it guards its bytes itself.
-    fault = (
-        seal_fault(file, opened.metadata.metadata or {}, table.name, version)
-        if isinstance(file, BufferedReader)
-        else None
-    )
+    fault = seal_fault(file, table.name, version) if isinstance(file, BufferedReader) else None
     if fault is not None:
         raise pa.ArrowInvalid(fault)
-    return opened
+    return pq.ParquetFile(file)
 
 
 def first_rows(lake: Lake, table: Table, version: int, rows: int, columns: int) -> pa.Table:
@@ -355,7 +350,7 @@ def damage_explained(path: UPath) -> Iterator[None]:
             yield
         except FileNotFoundError:
             raise
-        # Arrow reads the names of columns before it can be told that the footer's bits have flipped.
+        # In a file without a seal, the names of columns may no longer be text.
         except (pa.ArrowException, IsADirectoryError, UnicodeDecodeError) as error:
             damage = error
         except OSError as error:

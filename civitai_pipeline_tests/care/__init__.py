@@ -1,0 +1,1 @@
+"""Tests of what verifies and mends a lake."""

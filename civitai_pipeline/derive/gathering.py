@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from upath import UPath
+
+from civitai_pipeline.lake.files import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,8 +54,17 @@ class SlabFiles:
         self._read = lru_cache(_KEPT_SLABS)(self._read_file)
 
     def put(self, slab: int, rows: pa.Table) -> None:
-        """Sets a slab's rows aside."""
-        with pa.OSFile(str(self._path(slab)), "wb") as file, pa.ipc.new_file(file, self.schema) as writer:
+        """Sets a slab's rows aside.
+
+        Raises:
+            LakeError: They cannot be written.
+        """
+        path = self._path(slab)
+        with (
+            explained(path, "write", answers=()),
+            pa.OSFile(str(path), "wb") as file,
+            pa.ipc.new_file(file, self.schema) as writer,
+        ):
             writer.write_table(rows)
 
     def take(self, slab: int, rows: NDArray[np.int64]) -> pa.Table:
@@ -64,8 +76,8 @@ class SlabFiles:
             # One chunk: taking from several copies them all each time.
             return pa.ipc.open_file(file).read_all().combine_chunks()
 
-    def _path(self, slab: int) -> Path:
-        return self._folder / f"{slab}.arrow"
+    def _path(self, slab: int) -> UPath:
+        return UPath(self._folder / f"{slab}.arrow")
 
 
 class _Forward:

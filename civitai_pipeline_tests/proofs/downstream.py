@@ -41,6 +41,7 @@ MODEL = 9001
 _SHOWN_OFTEN = 14
 _OFTEN = (*MARKUP, *MARKDOWN, *CELLS, "\x1b[2J", "\u202e", "{{7*7}}", "%{customdata}", "'; DROP VIEW prompts; --")
 _PAGE_ITEMS = 100
+_MOST_SAID = 8
 ROOT = Path(__file__).parents[2]
 QUERIES = re.findall(r"```sql\n([\s\S]*?)```", (ROOT / "docs" / "queries.md").read_text(encoding="utf-8"))
 # What no model version's id is, wherever one is asked for.
@@ -290,5 +291,5 @@ def _verdicts(steps: dict[str, Callable[[Scene], int]], server: Sandbox, folder:
 
 
 def _verdict(scene: Scene, what: str, how_many: str, started: float) -> Verdict:
-    said = tuple(f"{count} x {problem}" for problem, count in scene.trouble.items())
+    said = tuple(f"{count} x {problem}" for problem, count in scene.trouble.most_common(_MOST_SAID))
     return Verdict(what, how_many, problems=said, seconds=time.monotonic() - started)

@@ -104,7 +104,7 @@ def _read_csv(scene: Scene, name: str, kept: dict[int, str]) -> None:
         for column in text & row.keys():
             # A cell that begins with one of these after what a spreadsheet skips is a formula to it.
             if (row[column] or "").startswith(FORMULA_STARTS):
-                scene.trouble[f"{name}: {column} holds a formula: {row[column][:30]!r}"] += 1
+                scene.trouble[f"{name}: {column} holds a formula"] += 1
     restored = {int(row["image_id"]): _restored(row["prompt"]) for row in rows}
     _compare(scene, name, restored, kept)
 

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint types tests prove bench format lock clean
+.PHONY: help setup demo dev test lint types tests prove bench format lock audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-8s %s\n", $$1, $$2}'
@@ -58,6 +58,15 @@ lock: $(READY) ## Resolve all packages anew into constraints.txt
 	$(VENV)/lock/bin/pip-compile --quiet --upgrade --all-extras --generate-hashes --allow-unsafe --strip-extras \
 		--no-annotate --no-header --no-emit-options \
 		--all-build-deps --output-file constraints.txt pyproject.toml
+
+# Neither tool is needed otherwise, so they get an environment of their own. --strict: a package that cannot be looked
+# up is no package without flaws. What the scan knows to be harmless is in .secrets.baseline; after a look at what is
+# new, detect-secrets scan --baseline .secrets.baseline writes it anew.
+audit: $(READY) ## Look for secrets in the files, and for known flaws of the packages, which needs a network
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check 'detect-secrets>=1.5,<2' 'pip-audit>=2.10,<3'
+	git ls-files -z | xargs -0 $(VENV)/audit/bin/detect-secrets-hook --baseline .secrets.baseline
+	$(VENV)/audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement constraints.txt
 
 clean: ## Remove what the targets made, but not data/ and .dagster/
 	rm -rf $(VENV) .demo .sandbox .pytest_cache .mypy_cache .ruff_cache build *.egg-info

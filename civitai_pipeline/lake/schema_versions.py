@@ -96,5 +96,10 @@ def brought_up(table: Table, path: UPath, data: pa.Table, columns: Sequence[str]
 
 def fingerprint(schema: pa.Schema) -> str:
     """A few digits that differ where names, order, types or required columns of two schemas do."""
-    lines = (f"{field.name} {field.type} {'null' if field.nullable else 'required'}\n" for field in schema)
+    lines = (f"{field.name} {_named(field.type)} {'null' if field.nullable else 'required'}\n" for field in schema)
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:_FINGERPRINT_DIGITS]
+
+
+def _named(kind: pa.DataType) -> str:
+    # What Arrow calls the values of a list is another word once they were in a file.
+    return f"list of {kind.value_type}" if pa.types.is_list(kind) else str(kind)

@@ -35,10 +35,10 @@ from civitai_pipeline_tests.tables import built_tables
 
 PAGE_SIZE = 3
 LATENCY_S = 0.01
-# Each round has new polls; its kills fall on the same pages until a compaction gets through.
-KILLS_A_ROUND = 10
-# Changes to a folder until the kill, on average: a compaction killed early leaves the next one more to do.
-CHANGES_UNTIL_A_KILL = 6
+# After so many, one is let through and new polls land: those that follow a kill have less and less to write.
+KILLS_A_ROUND = 3
+# Changes to a folder until the kill, on average: the lock, the bundle's file, its name, and the removals.
+CHANGES_UNTIL_A_KILL = 4
 
 
 def compaction_killed(kills: int, polls: int, seed: int, folder: Path) -> Verdict:
@@ -60,6 +60,7 @@ def compaction_killed(kills: int, polls: int, seed: int, folder: Path) -> Verdic
                 superseded += any(list_walk(lake.walk(VERSION, walk)).superseded for walk in WALKS)
                 if how == DONE or ends[KILLED] == kills:
                     break
+            hand.work("compact", str(lake.root), str(VERSION))
             problems += reader.end()
             readings, tables = readings + reader.readings, tables + reader.tables
         before, after = texts(twin), texts(lake)

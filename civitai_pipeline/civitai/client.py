@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urljoin, urlsplit
 
 import requests
 import urllib3
@@ -288,6 +288,13 @@ class CivitaiClient:
                     f"the API redirects to another host, {there[0]}://{host}, "
                     "which was not asked; set CIVITAI_BASE_URL if it has moved there"
                 ),
+                status=response.status_code,
+            )
+        # Addresses stand in logs of servers and proxies; only some of the key's characters may be escaped in one.
+        if self._api_key is not None and any(self._api_key in read(target) for read in (unquote, unquote_plus)):
+            raise ApiFailure(
+                FailureKind.REDIRECTED,
+                "the API redirects to an address with the key in it, which is not asked for; check CIVITAI_BASE_URL",
                 status=response.status_code,
             )
         return target

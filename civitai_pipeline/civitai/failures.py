@@ -151,7 +151,7 @@ def error_detail(body: bytes, redact: Callable[[str], str] = str) -> str:
     try:
         text = _detail_of_json(jsontext.loads(body))
     except jsontext.InvalidJsonError:
-        text = _detail_of_text(body.decode("utf-8", "replace"))
+        text = _detail_of_text(body.decode("utf-8", "replace"), redact)
     # Control characters would reach terminals, and lone surrogates cannot be written to any file.
     text = redact(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
     return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"
@@ -179,10 +179,11 @@ def _detail_of_zod(error: dict[str, Any]) -> str:
         return message
 
 
-def _detail_of_text(text: str) -> str:
+def _detail_of_text(text: str, redact: Callable[[str], str]) -> str:
     title = re.search(r"<title[^>]*>(.*?)</title>", text[:5000], re.IGNORECASE | re.DOTALL)
     if title:
-        return f"an HTML page, {' '.join(html.unescape(title.group(1)).split())!r}"
+        # In quotes, a secret that holds some is spelled otherwise.
+        return f"an HTML page, {redact(' '.join(html.unescape(title.group(1)).split()))!r}"
     return "an HTML page" if "<html" in text[:1000].lower() else text
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import traceback
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -29,6 +30,7 @@ from civitai_pipeline_tests.civitai.scripted import answer, scripted
 if TYPE_CHECKING:
     from pathlib import Path
 
+ODD_KEY = "odd+key/with=signs"
 ESCAPED = "".join(f"\\u{ord(character):04x}" for character in KEY)
 
 
@@ -146,13 +148,22 @@ def test_the_body_of_a_redirect_is_not_read() -> None:
         assert seconds_of(lambda: failure_of(lambda: fetch(client))) < 1.0
 
 
-def test_a_key_that_a_redirect_puts_into_the_address_is_not_kept() -> None:
-    key = "odd+key/with=signs"
-    here = Fault("redirect_elsewhere", location=f"/api/v1/images?modelVersionId={VERSION}&token={quote(key, '')}")
+@pytest.mark.parametrize("spelled", [quote(ODD_KEY, ""), ODD_KEY, quote(ODD_KEY, "+="), quote_plus(ODD_KEY)])
+def test_a_redirect_that_puts_the_key_into_the_address_is_not_followed(spelled: str) -> None:
+    here = Fault("redirect_elsewhere", location=f"/api/v1/images?modelVersionId={VERSION}&token={spelled}")
     with serving(FaultRule(here, nth=1)) as server:
-        page = fetch(client_of(server, key))
-    assert f"token={REDACTED}" in page.url
-    assert quote(key, "") not in page.url
+        failure = failure_of(lambda: fetch(client_of(server, ODD_KEY)))
+        assert failure.kind is FailureKind.REDIRECTED
+        assert ODD_KEY not in failure.message
+        assert len(server.requests) == 1
+
+
+def test_a_key_with_quotes_in_a_title_is_redacted() -> None:
+    key = "ke\"y'with<quotes>"
+    body = f"<html><title>bad {html.escape(key)}</title></html>".encode()
+    with scripted(answer(body, "502 Bad Gateway")) as server:
+        failure = failure_of(lambda: fetch(CivitaiClient(server.url, key, min_request_interval=0.0, retry_budget=0.0)))
+    assert f"'bad {REDACTED}'" in failure.message
 
 
 def test_a_key_that_the_server_echoes_is_in_no_page() -> None:

@@ -61,7 +61,7 @@ _DATES = (
     "20260801T091530Z", "2026-W31-6", "\u0662\u0660\u0662\u0666-08-01", "1969-12-31T23:59:59Z", "-0001-01-01",
     "24:00", "1754000000",
 )  # fmt: skip
-_HOLE = re.compile(r'(?<!\\)"@hole:(\d+)@"')
+_HOLE = re.compile(r'(?<!\\)"@hole:(\d{1,5})@"')
 
 
 @cache
@@ -184,6 +184,11 @@ class Hostile:
                 (f"{random.choice(_KEYS)}{number}", self.text()[:50]) for number in range(random.choice((5, 5, 200)))
             )
 
+    def _filled(self, hole: re.Match[str]) -> str:
+        # A number spliced into a hole makes it one that nobody made.
+        number = int(hole[1])
+        return self._holes[number] if number < len(self._holes) else hole[0]
+
     def _hole(self, spelled: str) -> str:
         self._holes.append(spelled)
         return f"@hole:{len(self._holes) - 1}@"
@@ -194,7 +199,7 @@ class Hostile:
             value, ensure_ascii=self._random.random() < 0.5, separators=self._random.choice(((",", ":"), (", ", " : ")))
         )
         if self._holes:
-            text = _HOLE.sub(lambda hole: self._holes[int(hole[1])], text)
+            text = _HOLE.sub(self._filled, text)
         return text.encode("utf-8", "surrogatepass")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from civitai_pipeline.sandbox import Sandbox, World
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux has files in memory
 _VARIABLES = (
     "CIVITAI_BASE_URL",
     "CIVITAI_API_KEY",
@@ -37,7 +40,17 @@ def stand_in() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def environment(stand_in: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where the machine has such: Dagster commits its records a thousand times a run."""
+    if not os.access(_MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    with TemporaryDirectory(prefix="civitai_pipeline-", dir=_MEMORY) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def environment(stand_in: Sandbox, tmp_path: Path, in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """An environment that points at the stand-in, an empty lake and an instance of its own."""
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -47,7 +60,7 @@ def environment(stand_in: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "CIVITAI_MIN_REQUEST_INTERVAL": "0",
         "CIVITAI_TIMEOUT": "5",
         "CIVITAI_RETRY_BUDGET": "2",
-        "DAGSTER_HOME": str(tmp_path / "dagster"),
+        "DAGSTER_HOME": str(in_memory / "dagster"),
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -12,6 +12,7 @@ from civitai_pipeline.civitai.client import CivitaiClient
 from civitai_pipeline.collect.resolve import LookupSummary
 from civitai_pipeline.collect.summary import Summary
 from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.prompts.categories import Categorizer
 from civitai_pipeline.prompts.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from civitai_pipeline.settings import Settings, SettingsError, load_settings
 
@@ -90,15 +91,17 @@ class LakeStore(dg.ConfigurableResource["LakeStore"]):
         return None if base is None else f"{base}/{name}"
 
 
-def taxonomy_in_use() -> Taxonomy:
-    """The words of the categories, as the environment names them (``CIVITAI_TAXONOMY``).
+def categorizer_in_use() -> Categorizer:
+    """What finds categories by the taxonomy that the environment names (``CIVITAI_TAXONOMY``).
+
+    One alone in the process for as long as the file says the same: it takes half a second to prepare.
 
     Raises:
         dagster.Failure: The environment holds something unusable, or the file does.
     """
     named = _settings().taxonomy
     try:
-        return load_taxonomy(None if named is None else Path(named).expanduser())
+        return _categorizer(load_taxonomy(None if named is None else Path(named).expanduser()))
     except TaxonomyError as error:
         raise dg.Failure(
             f"{error} (CIVITAI_TAXONOMY names this file; civitai-pipeline taxonomy --check FILE checks one)"
@@ -119,6 +122,7 @@ def client_for(settings: Settings) -> CivitaiClient:
     )
 
 
+_categorizer: Callable[[Taxonomy], Categorizer] = lru_cache(maxsize=1)(Categorizer)
 _client: Callable[..., CivitaiClient] = lru_cache(maxsize=8)(CivitaiClient)
 
 

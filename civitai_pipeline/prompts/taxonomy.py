@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import product
 from pathlib import Path
@@ -47,7 +48,8 @@ class Evidence:
     strength: float
 
 
-@dataclass(frozen=True)
+# One is as good as another only if it is the same one: what is prepared from it is kept by it.
+@dataclass(frozen=True, eq=False)
 class Taxonomy:
     """A taxonomy, ready for matching.
 
@@ -72,18 +74,24 @@ class Taxonomy:
 def load_taxonomy(path: Path | None = None) -> Taxonomy:
     """Read the taxonomy in ``path``, or the one that comes with the package.
 
+    The file is read each time; what is made of it is the same object as long as the file says the same.
+
     Raises:
         TaxonomyError: The file is missing, is no TOML, or breaks the format.
     """
     source = path or DEFAULT_TAXONOMY
     try:
-        text = source.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
+        return _read(source, source.read_text(encoding="utf-8"))
     except OSError as error:
         raise TaxonomyError(f"{source}: cannot be read: {error.strerror}; name a file that exists") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TaxonomyError(f"{source}: is not TOML: {error}; mend that line") from error
-    return _Loader(source, document).taxonomy(blake2b(text.encode(), digest_size=4).hexdigest())
+
+
+# Half a second, which a process that brings up many versions would spend on each.
+@lru_cache(maxsize=1)
+def _read(source: Path, text: str) -> Taxonomy:
+    return _Loader(source, tomllib.loads(text)).taxonomy(blake2b(text.encode(), digest_size=4).hexdigest())
 
 
 class _Loader:

@@ -10,7 +10,7 @@ from civitai_pipeline.defs.assets.common import TABLES, rows_in, table_asset, ta
 from civitai_pipeline.defs.assets.lookups import resource_lookups
 from civitai_pipeline.defs.metadata import rows_as_table
 from civitai_pipeline.defs.partitions import model_version, version_of
-from civitai_pipeline.defs.resources import LakeStore, Progress, taxonomy_in_use
+from civitai_pipeline.defs.resources import LakeStore, Progress, categorizer_in_use
 from civitai_pipeline.derive.category_changes import CODE_VERSION as CHANGES_CODE_VERSION
 from civitai_pipeline.derive.category_changes import build_category_changes, latest_change
 from civitai_pipeline.derive.near_duplicate_groups import CODE_VERSION as GROUPS_CODE_VERSION
@@ -25,7 +25,6 @@ from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.lookups import lookups_table, read_lookups
 from civitai_pipeline.lake.rows import PinnedTable, earlier_rows
 from civitai_pipeline.lake.tables import TableFile
-from civitai_pipeline.prompts.categories import Categorizer
 
 
 class PromptsConfig(dg.Config):
@@ -97,7 +96,7 @@ def category_tables(
     lake, version = store.lake(), version_of(context.partition_key)
     earlier = earlier_rows(lake, schemas.PROMPT_CATEGORIES, version)
     history = tables.read_earlier(lake, schemas.CATEGORY_CHANGES, version)
-    made = stage_categories(lake, version, prompts, earlier, Categorizer(taxonomy_in_use()))
+    made = stage_categories(lake, version, prompts, earlier, categorizer_in_use())
     decided = PinnedTable(made.table, made.path)
     changes = build_category_changes(earlier, decided, history)
     shown = pictures.of_categories(decided.read(["category", "confidence", "is_primary"]))

@@ -49,22 +49,27 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture
-def environment(stand_in: Sandbox, tmp_path: Path, in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """An environment that points at the stand-in, an empty lake and an instance of its own."""
+def point_at(url: str, lake: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Makes an environment of a stand-in, a lake and an instance, whatever this process's own says."""
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
     variables = {
-        "CIVITAI_BASE_URL": stand_in.url,
-        "CIVITAI_LAKE": str(tmp_path / "lake"),
+        "CIVITAI_BASE_URL": url,
+        "CIVITAI_LAKE": str(lake),
         "CIVITAI_MIN_REQUEST_INTERVAL": "0",
         "CIVITAI_TIMEOUT": "5",
         "CIVITAI_RETRY_BUDGET": "2",
-        "DAGSTER_HOME": str(in_memory / "dagster"),
+        "DAGSTER_HOME": str(home),
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return variables
+
+
+@pytest.fixture
+def environment(stand_in: Sandbox, tmp_path: Path, in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment that points at the stand-in, an empty lake and an instance of its own."""
+    return point_at(stand_in.url, tmp_path / "lake", in_memory / "dagster", monkeypatch)
 
 
 @pytest.fixture

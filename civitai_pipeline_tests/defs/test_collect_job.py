@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -10,18 +12,18 @@ import pyarrow as pa
 import pytest
 
 from civitai_pipeline.definitions import build_defs
-from civitai_pipeline.defs.events import latest_summary
+from civitai_pipeline.defs.events import latest_summaries, latest_summary
 from civitai_pipeline.defs.metadata import summary_from_metadata, summary_metadata
 from civitai_pipeline.defs.partitions import register_versions, version_of
+from civitai_pipeline.instance import prepare_home
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.paths import Lake
-from civitai_pipeline.sandbox import DEMO_VERSIONS
+from civitai_pipeline.sandbox import DEMO_VERSIONS, Sandbox, World
+from civitai_pipeline_tests.conftest import point_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from civitai_pipeline.sandbox import Sandbox
 
 VERSION = DEMO_VERSIONS[0]
 IMAGE_PAGES = dg.AssetKey("image_pages")
@@ -41,8 +43,13 @@ def instance(dagster_home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def run(
-    instance: dg.DagsterInstance, job: str = "collect", version: int = VERSION, **config: object
+    instance: dg.DagsterInstance,
+    job: str = "collect",
+    version: int = VERSION,
+    only: Sequence[str] | None = None,
+    **config: object,
 ) -> dg.ExecuteInProcessResult:
+    """Runs a job, or of its assets only some with their checks."""
     register_versions(instance, [version])
     return (
         build_defs()
@@ -50,6 +57,7 @@ def run(
         .execute_in_process(
             instance=instance,
             partition_key=str(version),
+            asset_selection=None if only is None else [dg.AssetKey(name) for name in only],
             run_config={
                 "ops": {"image_pages": {"config": config}} if config else {},
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -59,17 +67,59 @@ def run(
     )
 
 
+@dataclass(frozen=True)
+class Collected:
+    """What one whole run made, for tests that look at it or go on from it.
+
+    Attributes:
+        lake: The lake.
+        home: The instance's folder.
+        stand_in: What was collected from.
+        result: The run's result.
+    """
+
+    lake: Lake
+    home: Path
+    stand_in: Sandbox
+    result: dg.ExecuteInProcessResult
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collected]:
+    """One whole run for all tests here; each works on a copy."""
+    folder = tmp_path_factory.mktemp("whole_run")
+    lake, home = folder / "lake", folder / "dagster"
+    with pytest.MonkeyPatch.context() as monkeypatch, Sandbox(World.synthetic(seed=7, images=400)) as server:
+        point_at(server.url, lake, home, monkeypatch)
+        monkeypatch.setenv("CIVITAI_REPORT_URL", "http://127.0.0.1:8700/")
+        prepare_home(home)
+        with dg.DagsterInstance.get() as instance:
+            result = run(instance)
+        yield Collected(Lake.at(str(lake)), home, server, result)
+
+
+@pytest.fixture
+def collected(
+    whole_run: Collected, tmp_path: Path, in_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Collected, dg.DagsterInstance]]:
+    """A copy of what the whole run made, and its instance; the stand-in is the one it came from."""
+    lake, home = tmp_path / "lake", in_memory / "dagster"
+    shutil.copytree(str(whole_run.lake.root), lake)
+    shutil.copytree(whole_run.home, home)
+    point_at(whole_run.stand_in.url, lake, home, monkeypatch)
+    whole_run.stand_in.forget_requests()
+    with dg.DagsterInstance.get() as instance:
+        yield replace(whole_run, lake=Lake.at(str(lake)), home=home), instance
+
+
 def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {f"{e.asset_key.to_user_string()}.{e.check_name}": e.passed for e in result.get_asset_check_evaluations()}
 
 
-def test_one_run_makes_every_table_the_reports_and_the_database(
-    instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
-) -> None:
-    result = run(instance)
+def test_one_run_makes_every_table_the_reports_and_the_database(whole_run: Collected) -> None:
+    result, lake = whole_run.result, whole_run.lake
     assert result.success, [str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure]
-    lake = Lake.at(environment["CIVITAI_LAKE"])
-    shown = set(stand_in.world.image_ids(VERSION))
+    shown = set(whole_run.stand_in.world.image_ids(VERSION))
     held = set(tables.read_table(lake, schemas.PROMPTS, VERSION).column("image_id").to_pylist())
     rejected = set(tables.read_table(lake, schemas.REJECTED_IMAGES, VERSION).column("image_id").to_pylist())
     assert held | rejected == shown
@@ -79,22 +129,41 @@ def test_one_run_makes_every_table_the_reports_and_the_database(
     with duckdb.connect(str(lake.database), read_only=True) as connection:
         assert connection.sql("SELECT count(*) FROM prompts").fetchall() == [(len(held),)]
         assert connection.sql("SELECT status FROM collection_state").fetchall() == [("at_end",)]
+        assert connection.sql("SELECT prompts FROM version_overviews").fetchall() == [(len(held),)]
 
 
-def test_every_check_is_evaluated_for_the_partition_and_passes(instance: dg.DagsterInstance) -> None:
-    result = run(instance)
-    evaluations = result.get_asset_check_evaluations()
+def test_every_check_is_evaluated_for_the_partition_and_passes(whole_run: Collected) -> None:
+    evaluations = whole_run.result.get_asset_check_evaluations()
     assert {e.partition for e in evaluations} == {str(VERSION)}
-    passed = checks_of(result)
+    passed = checks_of(whole_run.result)
     assert all(passed.values()), passed
     assert len(passed) == 10 + len(schemas.TABLES)
 
 
-def test_pictures_tables_and_numbers_of_a_run_stand_in_the_metadata(
-    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+def test_the_index_of_reports_is_made_of_overviews_alone_and_tells_of_checks(
+    collected: tuple[Collected, dg.DagsterInstance],
 ) -> None:
-    monkeypatch.setenv("CIVITAI_REPORT_URL", "http://127.0.0.1:8700/")
-    run(instance)
+    made, instance = collected
+    prompts = tables.read_table(made.lake, schemas.PROMPTS, VERSION)
+    wrong = pa.concat_tables([prompts, prompts.slice(0, 1)])
+    tables.write_table(made.lake, schemas.PROMPTS, VERSION, wrong)
+    assert not check_alone(instance, "prompts", "prompts_are_images_of_the_version")
+    for table in schemas.TABLES:
+        if table not in {schemas.VERSION_OVERVIEWS, schemas.LANDED_PAGES, schemas.MODEL_VERSION_INFO}:
+            made.lake.table(table, VERSION).unlink()
+    made.lake.pages(5).mkdir(parents=True)
+    assert run(instance, only=["collection_report"]).success
+    page = (made.lake.reports / "index.html").read_text(encoding="utf-8")
+    assert "Harbor Light XL · v1.0" in page
+    assert "end reached" in page
+    assert "Failed checks: prompts.prompts_are_images_of_the_version." in page
+    assert "1 version has landed pages but no overview yet, and so no place below: 5." in page
+
+
+def test_pictures_tables_and_numbers_of_a_run_stand_in_the_metadata(
+    collected: tuple[Collected, dg.DagsterInstance],
+) -> None:
+    _, instance = collected
     shown = {name: _metadata(instance, name) for name in ("image_pages", "prompt_categories", "version_report")}
     pictures = [
         (name, key, value.md_str)
@@ -123,8 +192,9 @@ def test_pictures_tables_and_numbers_of_a_run_stand_in_the_metadata(
     assert "report" in _metadata(instance, "collection_report", None)
 
 
-def test_the_report_has_no_link_where_it_is_not_served(instance: dg.DagsterInstance) -> None:
-    run(instance)
+def test_the_report_has_no_link_where_it_is_not_served(collected: tuple[Collected, dg.DagsterInstance]) -> None:
+    _, instance = collected
+    assert run(instance, only=["version_report", "version_overviews"]).success
     assert "report" not in _metadata(instance, "version_report")
 
 
@@ -139,47 +209,38 @@ def _metadata(
     return found.asset_materialization.metadata
 
 
-def test_the_summary_stands_on_the_materialization_and_adds_up(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:
-    run(instance)
+def test_the_summary_stands_on_the_materialization_and_adds_up(
+    collected: tuple[Collected, dg.DagsterInstance],
+) -> None:
+    made, instance = collected
     summary = latest_summary(instance, IMAGE_PAGES, str(VERSION))
     assert summary is not None
+    assert latest_summaries(instance, IMAGE_PAGES) == {str(VERSION): summary}
     assert summary["stop_reason"] == "at_end"
-    assert summary["attempted"] == len(stand_in.world.image_ids(VERSION))
+    assert summary["attempted"] == len(made.stand_in.world.image_ids(VERSION))
     assert summary["prompts_after"] - summary["prompts_before"] == summary["new"]
     assert summary["listing"]["sort"] == "Oldest"
     assert summary["error"] is None
 
 
-def test_rows_are_counted_and_columns_shown_on_each_table(instance: dg.DagsterInstance) -> None:
-    result = run(instance)
+def test_rows_are_counted_and_columns_shown_on_each_table(whole_run: Collected) -> None:
     for table in schemas.TABLES:
         steps = STEPS | {analysis.name: "prompt_analyses" for analysis in schemas.ANALYSIS_TABLES}
-        event = result.asset_materializations_for_node(steps.get(table.name, table.name))
+        event = whole_run.result.asset_materializations_for_node(steps.get(table.name, table.name))
         found = next(m for m in event if m.asset_key.to_user_string() == table.name)
         assert found.metadata["dagster/partition_row_count"].value == found.metadata["rows"].value
         assert found.partition == str(VERSION)
 
 
-def test_a_second_run_continues_where_the_first_stopped(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:
-    run(instance, max_items=50, page_size=25)
-    first = latest_summary(instance, IMAGE_PAGES, str(VERSION))
-    run(instance)
-    second = latest_summary(instance, IMAGE_PAGES, str(VERSION))
-    assert first is not None
-    assert second is not None
-    assert (first["stop_reason"], first["attempted"], first["branch"]) == ("max_items", 50, "initial")
-    assert (second["stop_reason"], second["branch"]) == ("at_end", "additional")
-    assert second["prompts_before"] == first["prompts_after"]
-    assert first["attempted"] + second["attempted"] == len(stand_in.world.image_ids(VERSION))
-
-
-def test_a_report_and_the_prompts_its_explorer_reads_agree_after_every_run(
+def test_a_second_run_continues_where_the_first_stopped_and_each_makes_a_report_whose_explorer_fits(
     instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
 ) -> None:
     lake = Lake.at(environment["CIVITAI_LAKE"])
-    names = set()
-    for limit in (50, None):
-        run(instance, max_items=limit)
+    summaries, names = [], set()
+    limited: dict[str, Any] = {"max_items": 50, "page_size": 25}
+    for config in (limited, {}):
+        run(instance, **config)
+        summaries.append(latest_summary(instance, IMAGE_PAGES, str(VERSION)) or {})
         (prompts,) = lake.reports.glob(f"{VERSION}-prompts-*.js")
         explorer = (lake.reports / f"{VERSION}-explorer.html").read_text(encoding="utf-8")
         assert f'"file":"{prompts.name}"' in explorer
@@ -187,13 +248,18 @@ def test_a_report_and_the_prompts_its_explorer_reads_agree_after_every_run(
         assert f'href="{VERSION}-explorer.html"' in (lake.reports / f"{VERSION}.html").read_text(encoding="utf-8")
         names.add(prompts.name)
     assert len(names) == 2
+    first, second = summaries
+    assert (first["stop_reason"], first["attempted"], first["branch"]) == ("max_items", 50, "initial")
+    assert (second["stop_reason"], second["branch"]) == ("at_end", "additional")
+    assert second["prompts_before"] == first["prompts_after"]
+    assert first["attempted"] + second["attempted"] == len(stand_in.world.image_ids(VERSION))
 
 
 def test_trouble_after_some_pages_keeps_them_and_a_check_shows_it(
     instance: dg.DagsterInstance, stand_in: Sandbox
 ) -> None:
     stand_in.faults.add("forbidden", nth=2)
-    result = run(instance, page_size=20)
+    result = run(instance, only=["image_pages"], page_size=20)
     assert result.success, [str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure]
     summary = latest_summary(instance, IMAGE_PAGES, str(VERSION))
     assert summary is not None
@@ -223,7 +289,7 @@ def test_names_stay_empty_with_a_warning_while_they_cannot_be_asked_for(
     instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
 ) -> None:
     stand_in.faults.add("server_error", on="model-versions")
-    result = run(instance)
+    result = run(instance, only=["model_version_info"])
     assert result.success, [str(e.step_failure_data.error) for e in result.all_events if e.is_step_failure]
     assert checks_of(result)["model_version_info.names_are_known"] is False
     row = tables.read_table(Lake.at(environment["CIVITAI_LAKE"]), schemas.MODEL_VERSION_INFO, VERSION).to_pylist()[0]
@@ -231,10 +297,10 @@ def test_names_stay_empty_with_a_warning_while_they_cannot_be_asked_for(
 
 
 def test_rebuilding_makes_the_same_tables_without_asking_the_api(
-    instance: dg.DagsterInstance, environment: dict[str, str], stand_in: Sandbox
+    collected: tuple[Collected, dg.DagsterInstance],
 ) -> None:
-    run(instance, page_size=20)
-    lake = Lake.at(environment["CIVITAI_LAKE"])
+    made, instance = collected
+    lake = made.lake
     built = (
         schemas.PROMPTS,
         schemas.REJECTED_IMAGES,
@@ -245,30 +311,24 @@ def test_rebuilding_makes_the_same_tables_without_asking_the_api(
     before = [tables.read_table(lake, table, VERSION) for table in built]
     for table in built[1:]:
         lake.table(table, VERSION).unlink()
-    stand_in.forget_requests()
     assert run(instance, "rebuild").success
     assert [tables.read_table(lake, table, VERSION) for table in built] == before
-    assert stand_in.requests == []
+    assert made.stand_in.requests == []
 
 
 def test_another_taxonomy_categorizes_anew_without_the_api_and_shows_what_changed(
-    instance: dg.DagsterInstance,
-    environment: dict[str, str],
-    stand_in: Sandbox,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    collected: tuple[Collected, dg.DagsterInstance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(instance)
-    lake = Lake.at(environment["CIVITAI_LAKE"])
+    made, instance = collected
+    lake = made.lake
     held = len(tables.read_table(lake, schemas.PROMPTS, VERSION))
     assert len(tables.read_table(lake, schemas.CATEGORY_CHANGES, VERSION)) == 0
     words = tmp_path / "words.toml"
     words.write_text("version = 'mine'\n[categories.article]\nterms = ['a', 'the']", encoding="utf-8")
     monkeypatch.setenv("CIVITAI_TAXONOMY", str(words))
-    stand_in.forget_requests()
     result = run(instance, "rebuild")
     assert result.success
-    assert stand_in.requests == []
+    assert made.stand_in.requests == []
     changes = tables.read_table(lake, schemas.CATEGORY_CHANGES, VERSION).to_pylist()
     assert {row["change"] for row in changes} == {1}
     assert {row["images"] for row in changes} == {held}
@@ -324,22 +384,24 @@ def test_a_summary_survives_its_way_through_metadata() -> None:
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_a_wrong_table_is_caught_before_it_spreads(
-    instance: dg.DagsterInstance, environment: dict[str, str], table: schemas.Table, check: str
+    collected: tuple[Collected, dg.DagsterInstance], table: schemas.Table, check: str
 ) -> None:
-    run(instance)
-    lake = Lake.at(environment["CIVITAI_LAKE"])
-    rows = tables.read_table(lake, table, VERSION)
-    tables.write_table(lake, table, VERSION, pa.concat_tables([rows, rows.slice(0, 1)]))
+    made, instance = collected
+    rows = tables.read_table(made.lake, table, VERSION)
+    tables.write_table(made.lake, table, VERSION, pa.concat_tables([rows, rows.slice(0, 1)]))
+    assert not check_alone(instance, table.name, check)
+
+
+def check_alone(instance: dg.DagsterInstance, asset: str, check: str) -> bool:
+    """Makes a check and nothing else; whether it passed."""
     checks = (
         build_defs()
         .resolve_job_def("collect")
-        .get_subset(
-            asset_check_selection={dg.AssetCheckKey(dg.AssetKey(table.name), check)},
-            asset_selection=set(),
-        )
+        .get_subset(asset_check_selection={dg.AssetCheckKey(dg.AssetKey(asset), check)}, asset_selection=set())
     )
     result = checks.execute_in_process(instance=instance, partition_key=str(VERSION), raise_on_error=False)
-    assert checks_of(result) == {f"{table.name}.{check}": False}
+    (passed,) = checks_of(result).values()
+    return passed
 
 
 def test_registering_a_model_makes_partitions_of_its_versions(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:
@@ -363,11 +425,11 @@ def test_previewing_lands_nothing(instance: dg.DagsterInstance, environment: dic
 def test_metadata_that_stops_coming_is_told_as_a_change_of_the_api_and_names_the_field(
     instance: dg.DagsterInstance, stand_in: Sandbox
 ) -> None:
-    run(instance)
-    assert checks_of(run(instance))["image_pages.api_keeps_its_contract"] is True
+    run(instance, only=["image_pages"])
+    assert checks_of(run(instance, only=["image_pages"]))["image_pages.api_keeps_its_contract"] is True
     for image in stand_in.world.gallery(VERSION):
         stand_in.world.set_meta(image.id, None)
-    result = run(instance, restart=True)
+    result = run(instance, only=["image_pages"], restart=True)
     (found,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "api_keeps_its_contract"]
     assert found.passed is False
     assert found.description is not None
@@ -384,7 +446,7 @@ def test_a_run_under_way_leaves_its_numbers_in_the_log_for_the_ui_to_plot(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("civitai_pipeline.defs.assets.collection.OBSERVE_EVERY_S", 0.0)
-    run(instance, page_size=50)
+    run(instance, only=["image_pages"], page_size=50)
     attempted = []
     for record in reversed(instance.fetch_observations(IMAGE_PAGES, limit=50).records):
         assert record.asset_observation is not None

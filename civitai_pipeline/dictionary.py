@@ -273,7 +273,8 @@ bytes it is cut out and reads `{"cut_bytes": n}`. An image has at most 500 resou
 
 ### `first_page`, `last_page`, `page`, `confirms`
 
-A landed page as `walk/page`: `2/17` is `pages/<version>/0002/000017.json.zst`, or in a file there like `000010-000057.json.zst`.
+A landed page as `walk/page`: `2/17` is `pages/<version>/0002/000017.json.zst`, or in a file there like
+`000010-000057.json.zst`.
 """
 
 

@@ -139,7 +139,7 @@ def prune(*, keep_days: float, keep_runs: int, dry_run: bool, as_json: bool) -> 
 @json_option
 def size(*, as_json: bool) -> None:
     """Show what takes how much room, and what would free some of it."""
-    from civitai_pipeline.keeping.sizes import size_of, size_of_records  # noqa: PLC0415 - loads Arrow
+    from civitai_pipeline.care.sizes import size_of, size_of_records  # noqa: PLC0415 - loads Arrow
     from civitai_pipeline.lake.compaction import foldable  # noqa: PLC0415 - as the other
 
     settings = settings_or_misuse()
@@ -186,8 +186,8 @@ def backup(path: str, *, tables: bool, with_records: bool, as_json: bool) -> Non
 
     Landed pages never change, so only what is new since the last time is copied. Every file is read back.
     """
-    from civitai_pipeline.keeping.backup import BackupError, back_up  # noqa: PLC0415 - loads Arrow
-    from civitai_pipeline.keeping.records import back_up_records  # noqa: PLC0415 - as the other
+    from civitai_pipeline.care.backup import BackupError, back_up  # noqa: PLC0415 - loads Arrow
+    from civitai_pipeline.care.records import back_up_records  # noqa: PLC0415 - as the other
 
     settings = settings_or_misuse()
     progress = _Progress()
@@ -231,8 +231,8 @@ def restore(path: str, *, into: str | None, as_json: bool) -> None:
     Nothing that is there is overwritten: what is missing is put beside it. Where another page stands in the place of
     one of the copy's, nothing is done.
     """
-    from civitai_pipeline.keeping.backup import BackupError  # noqa: PLC0415 - loads Arrow
-    from civitai_pipeline.keeping.restoring import restore as restore_lake  # noqa: PLC0415 - as the other
+    from civitai_pipeline.care.backup import BackupError  # noqa: PLC0415 - loads Arrow
+    from civitai_pipeline.care.restoring import restore as restore_lake  # noqa: PLC0415 - as the other
 
     if into is not None:
         # The tables are made by Dagster's job, which finds the lake by its name alone.

@@ -14,9 +14,9 @@ from random import Random
 
 import dagster as dg
 
+from civitai_pipeline.care.restoring import restore
+from civitai_pipeline.care.sizes import size_of_records
 from civitai_pipeline.collect.summary import StopReason
-from civitai_pipeline.keeping.restoring import restore
-from civitai_pipeline.keeping.sizes import size_of_records
 from civitai_pipeline.lake.bundles import list_walk, list_walks
 from civitai_pipeline.lake.compaction import LEAST_FILES, compact
 from civitai_pipeline.lake.files import LakeError

@@ -14,7 +14,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from civitai_pipeline.keeping.backup import back_up
+from civitai_pipeline.care.backup import back_up
 from civitai_pipeline.lake.compaction import compact
 from civitai_pipeline.lake.paths import Lake
 

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from civitai_pipeline.care.sizes import size_of
 from civitai_pipeline.defs import pictures
 from civitai_pipeline.defs.assets.collection import image_pages
 from civitai_pipeline.defs.assets.common import OWNERS, PUBLICATION, columns_in, table_out
@@ -14,7 +15,6 @@ from civitai_pipeline.defs.events import failed_checks, latest_summaries, latest
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import CivitaiApi, LakeStore
 from civitai_pipeline.derive.provenance import finished
-from civitai_pipeline.keeping.sizes import size_of
 from civitai_pipeline.lake import schemas
 from civitai_pipeline.lake.database import build_database, collection_state, read_all
 from civitai_pipeline.lake.files import remove_others, write_by_digest, write_whole

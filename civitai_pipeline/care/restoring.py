@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline import jsontext
+from civitai_pipeline.care.backup import BESIDE_PAGES, MANIFEST, BackupError, check_written, files_below, relative
 from civitai_pipeline.derive.version_info import unknown_info
-from civitai_pipeline.keeping.backup import BESIDE_PAGES, MANIFEST, BackupError, check_written, files_below, relative
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.bundles import list_walk, list_walks
 from civitai_pipeline.lake.files import create_exclusively, explained

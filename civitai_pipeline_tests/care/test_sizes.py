@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from civitai_pipeline.keeping.sizes import RecordsSize, VersionSize, size_of, size_of_records
+from civitai_pipeline.care.sizes import RecordsSize, VersionSize, size_of, size_of_records
 from civitai_pipeline.lake.compaction import compact, foldable
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline_tests.lake.examples import VERSION, write_prompts

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from civitai_pipeline.keeping.backup import MANIFEST, Backup, BackupError, back_up
-from civitai_pipeline.keeping.restoring import Restoration, restore
+from civitai_pipeline.care.backup import MANIFEST, Backup, BackupError, back_up
+from civitai_pipeline.care.restoring import Restoration, restore
 from civitai_pipeline.lake.compaction import compact
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.ledger import Ledger

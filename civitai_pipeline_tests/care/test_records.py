@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from civitai_pipeline.keeping.backup import BackupError
-from civitai_pipeline.keeping.records import back_up_records
+from civitai_pipeline.care.backup import BackupError
+from civitai_pipeline.care.records import back_up_records
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from civitai_pipeline.keeping.backup import BackupError
+from civitai_pipeline.care.backup import BackupError
 
 if TYPE_CHECKING:
     from pathlib import Path

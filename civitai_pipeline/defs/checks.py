@@ -18,6 +18,7 @@ from civitai_pipeline.defs.events import latest_metadata, latest_summary
 from civitai_pipeline.defs.partitions import model_version, version_of
 from civitai_pipeline.defs.resources import LakeStore
 from civitai_pipeline.lake import schemas
+from civitai_pipeline.lake.rows import PinnedTable
 from civitai_pipeline.lake.schemas import Table
 from civitai_pipeline.lake.tables import file_faults, read_table
 from civitai_pipeline.prompts.items import Outcome
@@ -144,9 +145,30 @@ def _columns(context: dg.AssetCheckExecutionContext, store: LakeStore, table: Ta
     return read_table(store.lake(), table, version_of(context.partition_key), names)
 
 
+def _beside_prompts(
+    context: dg.AssetCheckExecutionContext, store: LakeStore, table: Table
+) -> tuple[PinnedTable, PinnedTable, dg.AssetCheckResult | None]:
+    """A table and the prompts it is to be held against, and what to say instead if they are not of the same pages.
+
+    A run of the same version recorded in another instance may have renewed one of them meanwhile.
+    """
+    lake, version = store.lake(), version_of(context.partition_key)
+    rows, prompts = PinnedTable.of(lake, table, version), PinnedTable.of(lake, schemas.PROMPTS, version)
+    covered = [None if each.provenance is None else each.provenance.covered for each in (rows, prompts)]
+    if covered[0] == covered[1]:
+        return rows, prompts, None
+    said = (
+        "not compared: another run has renewed the prompts or this table meanwhile; the next run brings both up to date"
+    )
+    return rows, prompts, dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=said)
+
+
 def _orphans(context: dg.AssetCheckExecutionContext, store: LakeStore, table: Table) -> dg.AssetCheckResult:
-    rows, prompts = (_columns(context, store, each, "image_id") for each in (table, schemas.PROMPTS))
-    known = pc.is_in(rows.column("image_id"), value_set=prompts.column("image_id").combine_chunks())
+    pinned, prompts, otherwise = _beside_prompts(context, store, table)
+    if otherwise is not None:
+        return otherwise
+    rows = pinned.read(["image_id"])
+    known = pc.is_in(rows.column("image_id"), value_set=prompts.read(["image_id"]).column("image_id").combine_chunks())
     orphans = len(rows) - (pc.sum(known).as_py() or 0)
     return _finding([f"{orphans} rows belong to no prompt"] if orphans else [], {"rows": len(rows), "orphans": orphans})
 
@@ -154,8 +176,10 @@ def _orphans(context: dg.AssetCheckExecutionContext, store: LakeStore, table: Ta
 @dg.asset_check(asset="prompt_categories", blocking=True, partitions_def=model_version)
 def categories_are_well_formed(context: dg.AssetCheckExecutionContext, store: LakeStore) -> dg.AssetCheckResult:
     """Confidences lie within 0 and 1, and each prompt has exactly one primary category."""
-    prompts = _columns(context, store, schemas.PROMPTS, "image_id")
-    prompt_categories = _columns(context, store, schemas.PROMPT_CATEGORIES, "image_id", "confidence", "is_primary")
+    pinned, prompts, otherwise = _beside_prompts(context, store, schemas.PROMPT_CATEGORIES)
+    if otherwise is not None:
+        return otherwise
+    prompt_categories = pinned.read(["image_id", "confidence", "is_primary"])
     confidence = prompt_categories.column("confidence")
     outside = pc.sum(pc.invert(pc.and_(pc.greater_equal(confidence, 0.0), pc.less_equal(confidence, 1.0)))).as_py() or 0
     primary = prompt_categories.filter(prompt_categories.column("is_primary")).column("image_id")
@@ -173,8 +197,11 @@ def categories_are_well_formed(context: dg.AssetCheckExecutionContext, store: La
 @dg.asset_check(asset="near_duplicate_groups", blocking=True, partitions_def=model_version)
 def groups_are_those_of_prompts(context: dg.AssetCheckExecutionContext, store: LakeStore) -> dg.AssetCheckResult:
     """Each group of the prompts table is there, with all its images, and is named after one of them."""
-    prompts = _columns(context, store, schemas.PROMPTS, "image_id", "near_duplicate_group")
-    near_duplicate_groups = _columns(context, store, schemas.NEAR_DUPLICATE_GROUPS, "near_duplicate_group", "images")
+    pinned, all_prompts, otherwise = _beside_prompts(context, store, schemas.NEAR_DUPLICATE_GROUPS)
+    if otherwise is not None:
+        return otherwise
+    prompts = all_prompts.read(["image_id", "near_duplicate_group"])
+    near_duplicate_groups = pinned.read(["near_duplicate_group", "images"])
     column = prompts.column("near_duplicate_group")
     grouped = len(column) - column.null_count
     groups = near_duplicate_groups.column("near_duplicate_group")

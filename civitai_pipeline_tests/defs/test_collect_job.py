@@ -404,6 +404,30 @@ def check_alone(instance: dg.DagsterInstance, asset: str, check: str) -> bool:
     return passed
 
 
+def test_tables_of_different_pages_are_not_compared_and_a_warning_says_so(
+    instance: dg.DagsterInstance, environment: dict[str, str]
+) -> None:
+    register_versions(instance, [VERSION])
+    lake = Lake.at(environment["CIVITAI_LAKE"])
+    compared = {
+        schemas.PROMPT_RESOURCES: "resources_belong_to_prompts",
+        schemas.PROMPT_CATEGORIES: "categories_are_well_formed",
+        schemas.NEAR_DUPLICATE_GROUPS: "groups_are_those_of_prompts",
+    }
+    for table in (schemas.PROMPTS, *compared):
+        covered = {1: 1 if table is schemas.PROMPTS else 2}
+        empty = tables.Provenance("1", covered).attached_to(table.arrow_schema.empty_table())
+        tables.write_table(lake, table, VERSION, empty)
+    keys = {dg.AssetCheckKey(dg.AssetKey(table.name), check) for table, check in compared.items()}
+    job = build_defs().resolve_job_def("collect").get_subset(asset_check_selection=keys, asset_selection=set())
+    result = job.execute_in_process(instance=instance, partition_key=str(VERSION), raise_on_error=False)
+    assert result.success
+    found = result.get_asset_check_evaluations()
+    assert {check.severity for check in found} == {dg.AssetCheckSeverity.WARN}
+    assert {check.passed for check in found} == {False}
+    assert len(found) == len(compared)
+
+
 def test_registering_a_model_makes_partitions_of_its_versions(instance: dg.DagsterInstance, stand_in: Sandbox) -> None:
     config = {"ops": {"register_versions_of_model": {"config": {"model_id": 9001}}}}
     for _ in range(2):

@@ -20,9 +20,12 @@ from civitai_pipeline.lake.schemas import PROMPTS, TABLES
 from civitai_pipeline.lake.tables import read_table, table_exists
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import dagster as dg
 
     from civitai_pipeline.lake.paths import Lake
+    from civitai_pipeline.lake.schemas import Table
 
 Json = dict[str, Any]
 
@@ -101,14 +104,16 @@ def _compare_version(lake: Lake, whole: Lake, version: int) -> Aftermath:
         if not table_exists(whole, table, version):
             done.problems.append(f"the uninterrupted run made no table {table.name}")
             continue
-        ours, theirs = (_rows(read_table(where, table, version).to_pylist()) for where in (lake, whole))
+        ours, theirs = (table_rows(where, table, version) for where in (lake, whole))
         done.rows_lost += (theirs - ours).total()
         done.rows_extra += (ours - theirs).total()
     return done
 
 
-def _rows(rows: list[Json]) -> Counter[str]:
-    return Counter(str({name: value for name, value in row.items() if name not in BY_CHANCE}) for row in rows)
+def table_rows(lake: Lake, table: Table, version: int, apart: Collection[str] = BY_CHANCE) -> Counter[str]:
+    """The rows of a version's table as text, without the columns ``apart``, and how often each is there."""
+    rows = read_table(lake, table, version).to_pylist()
+    return Counter(str({name: value for name, value in row.items() if name not in apart}) for row in rows)
 
 
 def _names(lake: Lake) -> set[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Modules beside this one, each with ``prove(seed, folder)``: a seed, and an empty folder of its own. Each says on
 # standard error where it is.
-PROOFS = ("fault_matrix", "soak", "kill", "damage", "upkeep", "hostile", "secrets")
+PROOFS = ("fault_matrix", "soak", "kill", "chaos", "concurrency", "damage", "upkeep", "hostile", "secrets")
 
 
 def prove(name: str, seed: int) -> list[Verdict]:

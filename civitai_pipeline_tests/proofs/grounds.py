@@ -24,7 +24,7 @@ from civitai_pipeline_tests.collect.stage import VERSION, Stage, content_of
 if TYPE_CHECKING:
     import socket
     import threading
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from civitai_pipeline.lake.ledger import Ledger
     from civitai_pipeline.lake.pages import LandedPage
@@ -52,13 +52,11 @@ def world(count: int) -> World:
     return World.from_items(_items(count), VERSION)
 
 
-def world_of(count: int, versions: Sequence[int]) -> World:
+def world_of(counts: Mapping[int, int]) -> World:
     """A world of several versions, each with so many images of its own."""
-    made = world(count)
+    made = World()
     # Ids are as large as CivitAI's own, and those of two versions never meet.
-    for number, version in enumerate(versions):
-        if version == VERSION:
-            continue
+    for number, (version, count) in enumerate(counts.items()):
         made.add_version(9001, version)
         for item in _items(count):
             own = {**item, "id": item["id"] + number * 10_000_000, "modelVersionIds": [version]}

@@ -75,7 +75,7 @@ def kill_and_relaunch(kills: int, seed: int, folder: Path) -> Kills:
     started, done = time.monotonic(), Kills()
     shares = [kills // len(VERSIONS) + (number < kills % len(VERSIONS)) for number in range(len(VERSIONS))]
     hunted = [version for version, share in zip(VERSIONS, shares, strict=True) if share]
-    images = world_of(most_images(max(shares)), hunted)
+    images = world_of(dict.fromkeys(hunted, most_images(max(shares))))
     with Sandbox(images, SandboxOptions(latency_s=LATENCY_S)) as server, Warm(folder / "calls") as warm:
         ground = Ground(warm, server, folder)
         ground.prepare(*hunted)

@@ -122,10 +122,10 @@ class Ground:
         options += [] if pages is None else ["--max-items", str(pages * PAGE_SIZE)]
         return self.warm.call(collect, self.environment(name), str(version), *options)
 
-    def prepare(self, *versions: int) -> None:
-        """Makes uninterrupted runs into the lake ``whole``; the warm process learns from them, and phases are timed."""
+    def prepare(self, *versions: int, name: str = "whole") -> None:
+        """Makes uninterrupted runs into a lake; the warm process learns from the first, and its phases are timed."""
         for number, version in enumerate(versions):
-            watch, call = Watch(self.lake("whole"), version), self.start("whole", version, pages=None)
+            watch, call = Watch(self.lake(name), version), self.start(name, version, pages=None)
             durations = watch.durations(call.is_over)
             call.result()
             if number == 0:

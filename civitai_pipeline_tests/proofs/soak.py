@@ -55,20 +55,26 @@ _LOST = frozenset({"cursor_dead", "cursor_filters"})
 
 
 class Dice(Script):
-    """A random fault on a share of all requests, the same for a seed and an order of requests."""
+    """A random fault on a share of all requests, the same for a seed and an order of requests.
 
-    def __init__(self, seed: int, most_lost_cursors: int) -> None:
+    Every fault of the vocabulary comes before one comes again.
+    """
+
+    def __init__(self, seed: int, most_lost_cursors: int, share: float = FAULT_SHARE) -> None:
         super().__init__(self._roll)
         self._most_lost_cursors = most_lost_cursors
+        self._share = share
+        self._deck: list[Fault] = []
         self._random = Random(seed)  # noqa: S311 - reproducible faults, no secret
         self.requests = 0
         self.faults: Counter[str] = Counter()
 
     def _roll(self, _endpoint: str, _number: int, _cursor: str) -> Fault | None:
         self.requests += 1
-        if self._random.random() >= FAULT_SHARE:
+        if self._random.random() >= self._share:
             return None
-        fault = self._random.choice(VOCABULARY)
+        self._deck = self._deck or self._random.sample(VOCABULARY, len(VOCABULARY))
+        fault = self._deck.pop()
         if fault.name in _LOST and sum(self.faults[name] for name in _LOST) >= self._most_lost_cursors:
             fault = Fault("server_error")
         self.faults[fault.name] += 1

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,15 @@ mutation($where: RepositorySelector!, $set: String!, $key: String!) {
 }"""
 _START_SENSOR = """
 mutation($which: SensorSelector!) { startSensor(sensorSelector: $which) { __typename } }"""
+_STATES = """
+query($where: RepositorySelector!) {
+  sensorsOrError(repositorySelector: $where) { ... on Sensors { results { name sensorState { id selectorId
+    ticks(limit: 1000) { status error { message } } } } } }
+  schedulesOrError(repositorySelector: $where) { ... on Schedules { results { name scheduleState { id selectorId
+    ticks(limit: 1000) { status error { message } } } } } }
+}"""
+_STOP_SCHEDULE = """
+mutation($id: String!) { stopRunningSchedule(id: $id) { __typename } }"""
 _SCHEDULE = """
 mutation($which: ScheduleSelector!) { startSchedule(scheduleSelector: $which) { __typename } }"""
 
@@ -165,3 +175,26 @@ class Ui:
     def start_schedule(self, name: str) -> None:
         """Turns a schedule on."""
         self._asked("startSchedule", "ScheduleStateResult", _SCHEDULE, which={**self._where, "scheduleName": name})
+
+    def stop_schedule(self, name: str) -> None:
+        """Turns a schedule off."""
+        for schedule in self._states()["schedulesOrError"]["results"]:
+            if schedule["name"] == name:
+                self._asked(
+                    "stopRunningSchedule", "ScheduleStateResult", _STOP_SCHEDULE, id=schedule["scheduleState"]["id"]
+                )
+
+    def ticks(self) -> dict[str, Counter[str]]:
+        """How the ticks of each sensor and schedule ended, and by how many; a failure with what it said."""
+        found: dict[str, Counter[str]] = {}
+        states = self._states()
+        for one in states["sensorsOrError"]["results"] + states["schedulesOrError"]["results"]:
+            ticks = (one.get("sensorState") or one.get("scheduleState"))["ticks"]
+            found[one["name"]] = Counter(
+                f"FAILURE: {tick['error']['message']}" if tick["status"] == "FAILURE" else tick["status"]
+                for tick in ticks
+            )
+        return found
+
+    def _states(self) -> Json:
+        return self.ask(_STATES, where=self._where)

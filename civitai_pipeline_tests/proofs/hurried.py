@@ -1,0 +1,47 @@
+"""A code location for proofs: the project's own, with its clocks sped up, so that a week of upkeep takes minutes.
+
+What decides and what runs is the project's code alone. Changed are: how often sensors and schedules are asked, how
+long trouble is waited out, and what counts as too large an answer. Loaded by Dagster's processes, never by a test.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import dagster as dg
+
+from civitai_pipeline.civitai import client
+from civitai_pipeline.collect import collector
+from civitai_pipeline.upkeep import decisions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TICK_S = 3
+EVERY_MINUTE = "* * * * *"
+MAX_BODY_BYTES = 8 * 2**20
+
+
+def _with(decorator: Callable[..., Any], **changed: object) -> Callable[..., Any]:
+    return lambda *given, **named: decorator(*given, **{**named, **changed})
+
+
+with (
+    patch.object(dg, "sensor", _with(dg.sensor, minimum_interval_seconds=TICK_S)),
+    patch.object(dg, "run_failure_sensor", _with(dg.run_failure_sensor, minimum_interval_seconds=TICK_S)),
+    patch.object(dg, "schedule", _with(dg.schedule, cron_schedule=EVERY_MINUTE)),
+):
+    from civitai_pipeline import definitions
+    from civitai_pipeline.defs import resources
+
+decisions.FIRST_DELAY = timedelta(seconds=1)
+decisions.LONGEST_DELAY = timedelta(seconds=5)
+decisions.EDGE_CACHE = timedelta(0)
+client.FIRST_BACKOFF_S = 0.02
+collector.EMPTY_END_PAUSE_S = 0.05
+resources._client = lru_cache(maxsize=8)(partial(client.CivitaiClient, max_body_bytes=MAX_BODY_BYTES))
+
+defs = definitions.defs

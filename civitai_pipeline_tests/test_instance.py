@@ -1,0 +1,71 @@
+"""Dagster's folder is made once, whoever comes first, however many come at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+
+from civitai_pipeline.instance import InstanceError, prepare_home
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_OPEN = """
+import sys
+from pathlib import Path
+import dagster as dg
+from civitai_pipeline.instance import prepare_home
+print("ready", flush=True)
+sys.stdin.readline()
+prepare_home(Path(sys.argv[1]))
+with dg.DagsterInstance.get() as instance:
+    instance.get_runs_count()
+"""
+
+
+def test_processes_that_open_a_new_instance_at_once_all_succeed(tmp_path: Path) -> None:
+    pipe = subprocess.PIPE
+    opened = [
+        subprocess.Popen([sys.executable, "-c", _OPEN, str(tmp_path)], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        for _ in range(3)
+    ]
+    for process in opened:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in opened:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in opened:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+
+
+def test_a_folder_left_by_a_process_killed_while_it_made_it_is_made_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    (tmp_path / ".dagster.yaml").write_text("half")
+    prepare_home(tmp_path)
+    packaged = resources.files("civitai_pipeline").joinpath("dagster.yaml").read_text(encoding="utf-8")
+    assert (tmp_path / "dagster.yaml").read_text(encoding="utf-8") == packaged
+    with dg.DagsterInstance.get() as instance:
+        assert instance.get_runs() == []
+
+
+def test_a_file_of_ones_own_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    prepare_home(tmp_path)
+    assert (tmp_path / "dagster.yaml").read_text() == "telemetry: {enabled: false}"
+
+
+def test_a_place_that_cannot_be_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InstanceError, match="set DAGSTER_HOME"):
+        prepare_home(tmp_path / "file")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
 from civitai_pipeline.collect.contract import ContractWatch
 from civitai_pipeline.collect.gaps import gap_at
-from civitai_pipeline.collect.position import Position, new_walk, take_up
+from civitai_pipeline.collect.position import Position, absent_from_repeat, new_walk, take_up
 from civitai_pipeline.collect.summary import SAMPLE_SIZE, StopReason, Summary
 from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
 from civitai_pipeline.derive.prompt_tables import load_held
@@ -23,8 +23,7 @@ from civitai_pipeline.lake.files import LakeError, sweep_abandoned
 from civitai_pipeline.lake.ledger import Ledger, PageExistsError
 from civitai_pipeline.lake.locks import LockedError, sole_writer
 from civitai_pipeline.lake.pages import LandedPage, Options, PageId
-from civitai_pipeline.prompts.items import Outcome, read_item
-from civitai_pipeline.prompts.values import canonical_json
+from civitai_pipeline.prompts.items import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -318,7 +317,7 @@ class Collector:
         for item in fetched.items:
             self.contract.observe(item)
         repeated = None if tally.brought_news else self._items_of(repeats)
-        absent = None if repeated is None else _absent_from_repeat(repeated, fetched.items)
+        absent = None if repeated is None else absent_from_repeat(repeated, fetched.items)
         is_confirmation = absent is not None
         page = LandedPage(
             id=place,
@@ -383,21 +382,6 @@ class Collector:
 
 def _ids(items: list[Any]) -> list[Any]:
     return [item.get("id") if isinstance(item, dict) else None for item in items]
-
-
-def _absent_from_repeat(repeated: list[Any], shown: list[Any]) -> frozenset[int] | None:
-    """The ids of a page's items that were not shown again; None if ``shown`` is more than a part of that page."""
-    # As bytes, because comparing values nested as deeply as strangers like would end in a RecursionError.
-    if canonical_json(shown) == canonical_json(repeated):
-        return frozenset()
-    known = {reading.image_id: reading.fingerprint for reading in map(read_item, repeated)}
-    again = {reading.image_id: reading.fingerprint for reading in map(read_item, shown)}
-    if None in known or None in again or len(again) != len(shown) or len(known) != len(repeated):
-        # Items that cannot be told apart by their id are landed whole rather than guessed at.
-        return None
-    if any(known.get(image_id) != fingerprint for image_id, fingerprint in again.items()):
-        return None
-    return frozenset(image_id for image_id in known if image_id is not None and image_id not in again)
 
 
 def _reported_total(metadata: dict[str, Any]) -> int | None:

@@ -6,9 +6,11 @@ Pure decisions over the ledger; nothing here sends a request or lands a page.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.lake.pages import PageId
+from civitai_pipeline.prompts.items import read_item
+from civitai_pipeline.prompts.values import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,3 +98,18 @@ def _last_pages(ledger: Ledger, last: LandedPage, count: int) -> dict[Cursor | N
         if len(found) == max(1, count) or not before.page or ledger.is_gap(before):
             return found
         page = ledger.read(before)
+
+
+def absent_from_repeat(repeated: list[Any], shown: list[Any]) -> frozenset[int] | None:
+    """The ids of a page's items that were not shown again; None if ``shown`` is more than a part of that page."""
+    # As bytes, because comparing values nested as deeply as strangers like would end in a RecursionError.
+    if canonical_json(shown) == canonical_json(repeated):
+        return frozenset()
+    known = {reading.image_id: reading.fingerprint for reading in map(read_item, repeated)}
+    again = {reading.image_id: reading.fingerprint for reading in map(read_item, shown)}
+    if None in known or None in again or len(again) != len(shown) or len(known) != len(repeated):
+        # Items that cannot be told apart by their id are landed whole rather than guessed at.
+        return None
+    if any(known.get(image_id) != fingerprint for image_id, fingerprint in again.items()):
+        return None
+    return frozenset(image_id for image_id in known if image_id is not None and image_id not in again)

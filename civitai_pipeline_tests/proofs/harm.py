@@ -1,14 +1,22 @@
-"""What can become of a file: cut short, emptied, foreign, flipped, deleted, a folder; all seeded."""
+"""What can become of a file, all seeded, and how what came of that is counted."""
 
 from __future__ import annotations
 
 import shutil
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from civitai_pipeline_tests.proofs.verdict import Verdict
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
     from random import Random
+
+    from civitai_pipeline.lake.paths import Lake
 
     # Harms a file; others of its kind lie at the third argument.
     Harm = Callable[[Path, Random, Sequence[Path]], None]
@@ -85,3 +93,52 @@ def restore(path: Path, data: bytes) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     path.write_bytes(data)
+
+
+def page_files(lake: Lake, version: int) -> list[Path]:
+    """The files of a version's pages."""
+    return sorted(Path(str(path)) for path in Path(str(lake.pages(version))).rglob("*.zst"))
+
+
+@dataclass
+class Tried:
+    """What became of one kind of harm.
+
+    Attributes:
+        harms: Files harmed.
+        noticed: Harms that a check found.
+        harmless: Harms not found that change nothing.
+        lost: Harms neither found nor harmless, and images that were not there in the end.
+        twice: Images that were there more than once.
+        problems: What else did not hold.
+        seconds: How long it took.
+    """
+
+    harms: int = 0
+    noticed: int = 0
+    harmless: int = 0
+    lost: int = 0
+    twice: int = 0
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def verdict(self, what: str) -> Verdict:
+        """The line of the table."""
+        how_many = f"{self.harms} harms, {self.noticed} noticed" + (
+            f", {self.harmless} change nothing" if self.harmless else ""
+        )
+        problems = tuple(dict.fromkeys(self.problems))[:3]
+        return Verdict(what, how_many, self.lost, self.twice, problems, self.seconds)
+
+
+@contextmanager
+def timed(tried: Tried) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    tried.seconds += time.monotonic() - started
+
+
+def dot() -> None:
+    """A sign of life."""
+    sys.stderr.write(".")
+    sys.stderr.flush()

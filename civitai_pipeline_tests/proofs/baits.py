@@ -141,7 +141,7 @@ def _seconds(read: Callable[[str], None], text: str) -> float:
 def draw_and_grow(seed: int, draws: int, pieces: Sequence[str] = BAIT) -> list[Verdict]:
     """Each of ``pieces`` alone, and as many draws of several together."""
     started, random = time.monotonic(), Random(f"baits-{seed}")  # noqa: S311 - reproducible, no secret
-    tried = [([piece], [end]) for piece in pieces for end in ("", "x")]
+    tried = [([piece], [end]) for piece in pieces for end in ("", "é")]
     for _ in range(draws):
         parts = ["".join(random.choices(BAIT, k=random.choice((1, 2, 3)))) for _ in range(random.choice((1, 2, 3)))]
         tried.append((parts, [random.choice((*BAIT, "")) for _ in parts]))

@@ -170,7 +170,7 @@ def prove_thrown_back(folder: Path, answers: Iterable[str], faults: Iterable[str
         elsewhere = stack.enter_context(Sandbox(world))
         stand_ins: list[Sandbox] = []
         for name in faults:
-            fault = Fault.named(name, **_FAULTS.get(name, {"location": f"{elsewhere.url}/x?token={TOKEN}"}))
+            fault = Fault.named(name, **_FAULTS.get(name, {"location": f"{elsewhere.url}/api/v1/images"}))
             schedule = FaultSchedule([FaultRule(fault, on="any", every=2)])
             stand_ins.append(stack.enter_context(Sandbox(world, options, faults=schedule)))
         urls = [*(server.url for server in stand_ins), *(echo.url for echo in echoes)]

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from rich.console import Console
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
 from civitai_pipeline.civitai.listing import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Sort
@@ -24,6 +23,7 @@ from civitai_pipeline.cli.common import (
     json_option,
     mention,
     notices,
+    output,
     point_to_versions,
     print_json,
     say,
@@ -225,7 +225,7 @@ def _report_summary(summary: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
     else:
-        Console().print(summary_table([summary]))
+        output().print(summary_table([summary]))
     if summary["error"]:
         say(f"Error: {summary['error']}")
 

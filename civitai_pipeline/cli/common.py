@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from datetime import UTC, datetime
@@ -29,6 +30,16 @@ _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\u
 errors = Console(stderr=True)
 # What --quiet silences; ``main`` sets it.
 notices = Console(stderr=True)
+
+
+# No table is as wide; Rich would else fold what goes to a file or another command at 80 columns.
+_WIDE = 500
+
+
+def output() -> Console:
+    """Standard output for tables: as wide as the terminal, or as they are where it is none and ``COLUMNS`` not set."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_WIDE)
 
 
 def say(text: str) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
-from rich.console import Console
 
 from civitai_pipeline.cli.common import (
     EXIT_CANCELED,
@@ -21,6 +20,7 @@ from civitai_pipeline.cli.common import (
     examples,
     json_option,
     mention,
+    output,
     print_json,
     say,
     settings_or_misuse,
@@ -47,7 +47,6 @@ _HEADINGS = {
     "no_prompt": "no prompt",
     "items_here_already": "here already",
     "prompts_after": "prompts held",
-    "error": "error",
 }
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would come, and write nothing.")
@@ -234,7 +233,7 @@ def _tell_of_file(file: FileImport, *, dry_run: bool) -> None:
 
 def _tell_of_versions(versions: Sequence[VersionImport]) -> None:
     rows = [{**version.as_dict(), "model_version_id": str(version.model_version_id)} for version in versions]
-    Console().print(rows_table(rows, _HEADINGS))
+    output().print(rows_table(rows, _HEADINGS))
 
 
 def _end(errors: list[str], *, canceled: bool) -> None:

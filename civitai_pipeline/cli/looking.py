@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
 from civitai_pipeline.cli.common import (
@@ -18,6 +17,7 @@ from civitai_pipeline.cli.common import (
     examples,
     json_option,
     mention,
+    output,
     point_to_versions,
     print_json,
     say,
@@ -76,7 +76,7 @@ def versions(model: int, *, register: bool, as_json: bool) -> None:
         "registered": "registered",
         "held": "prompts held",
     }
-    console = Console()
+    console = output()
     console.print(printable(f"{found.name} (model {found.id})"), markup=False, highlight=False)
     console.print(rows_table([{**row, "id": str(row["id"])} for row in rows], headings))
 
@@ -123,7 +123,7 @@ def preview(version: int, *, max_items: int | None, as_json: bool) -> None:
     if as_json:
         print_json(plan)
     else:
-        Console().print(
+        output().print(
             rows_table(
                 [{"key": k, "value": str(v) if v is not None else "unknown"} for k, v in plan.items()],
                 {"key": "", "value": ""},
@@ -166,4 +166,4 @@ def status(version: int | None, *, as_json: bool) -> None:
         "total_collected": "prompts",
         "last_successful_fetch_at": "last fetched",
     }
-    Console().print(rows_table([{**row, "model_version_id": str(row["model_version_id"])} for row in rows], headings))
+    output().print(rows_table([{**row, "model_version_id": str(row["model_version_id"])} for row in rows], headings))

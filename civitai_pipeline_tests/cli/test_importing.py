@@ -107,3 +107,21 @@ def test_of_several_files_one_that_cannot_be_read_is_told_and_the_others_come_in
     assert said["dry_run"] is True
     assert [file["source"] for file in said["files"]] == ["older.db"]
     assert "there is no file" in said["error"]
+
+
+def test_what_came_is_told_a_line_for_each_version_however_narrow_nothing_is(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert environment
+    monkeypatch.delenv("COLUMNS", raising=False)
+    older = make_older(tmp_path / "older.db", rows=30, versions=VERSIONS[:2], breaks=False)
+    with pytest.raises(SystemExit) as stopped:
+        main(["import-legacy", str(older.path), "--dry-run"])
+    assert not stopped.value.code
+    head, rule, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == [
+        "version", "items", "new", "updated", "duplicate", "no", "prompt", "here", "already", "prompts", "held",
+    ]  # fmt: skip
+    assert set(rule) == {"─"}
+    assert [row.split()[0] for row in rows] == [str(version) for version in VERSIONS[:2]]
+    assert max(map(len, (head, rule, *rows))) <= 80

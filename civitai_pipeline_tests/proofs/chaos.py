@@ -253,9 +253,12 @@ def _judge(done: Chaos, lake: Lake, world: World, versions: Mapping[int, int]) -
 
 def _stop_reasons(instance: dg.DagsterInstance) -> Counter[str]:
     """The runs by why they stopped, where they say, and by how they ended, where they do not."""
-    from civitai_pipeline.defs.sensors.records import stop_reason  # noqa: PLC0415 - loads all definitions
+    from civitai_pipeline.defs.sensors.records import PARTITION_TAG, stop_reason  # noqa: PLC0415 - loads all definitions
 
-    return Counter(str(stop_reason(instance, run.run_id) or run.status.value) for run in instance.get_runs())
+    runs = instance.get_runs()
+    return Counter(
+        str(stop_reason(instance, run.run_id, run.tags.get(PARTITION_TAG, "")) or run.status.value) for run in runs
+    )
 
 
 def _take_ticks(ui: Ui, done: Chaos) -> None:

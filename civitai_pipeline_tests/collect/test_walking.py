@@ -223,7 +223,7 @@ def test_the_largest_max_items_fits_its_column(stage: Stage) -> None:
     assert stage.build().landed_pages.column("max_items").to_pylist() == [2**31 - 1] * 3
 
 
-@pytest.mark.parametrize("levels", [1_015, 1_020, 1_021, 1_025, 3_000, 20_000])
+@pytest.mark.parametrize("levels", [1_015, 1_020, 1_021, 1_025, 6_000])
 def test_an_item_nested_too_deep_is_malformed_and_stops_nothing(tmp_path: Path, levels: int) -> None:
     deep = json.loads("[" * 900 + "]" * 900)
     for _ in range(levels - 900):

@@ -23,6 +23,7 @@ from civitai_pipeline.export.wildcards import write_wildcards
 from civitai_pipeline.export.writing import write_csv, write_jsonl, write_parquet
 from civitai_pipeline.lake.database import connect, duckdb_explained
 from civitai_pipeline.lake.files import is_local
+from civitai_pipeline.lake.pinning import pinned
 from civitai_pipeline.lake.schemas import PROMPTS
 
 if TYPE_CHECKING:
@@ -111,9 +112,14 @@ def export_prompts(
     """
     columns = columns_of(options)
     _refuse_unknown(lake, versions)
-    export = _Export(lake, options, columns, _key(lake, columns, key_file))
-    with staged(output, folder=options.format in FOLDER_FORMATS) as scratch, connect(lake) as connection:
-        selection = select_rows(connection, lake, versions, options, highest_bit(default_level))
+    key = _key(lake, columns, key_file)
+    with (
+        staged(output, folder=options.format in FOLDER_FORMATS) as scratch,
+        pinned(lake) as still,
+        connect(still) as connection,
+    ):
+        selection = select_rows(connection, still, versions, options, highest_bit(default_level))
+        export = _Export(still, options, columns, key)
         with _trouble_explained(output):
             return export.write(connection, selection, scratch / "out", output, highest_bit(default_level))
 

@@ -52,6 +52,7 @@ READERS = {
     "the database held open": (readers.read_views, False),
     "the database opened anew": (readers.read_views, True),
     "all tables": (readers.read_tables,),
+    "exports": (readers.export,),
 }
 
 
@@ -113,14 +114,14 @@ def write_beside_readers(ground: Ground, versions: Sequence[int], rounds: int, a
     for name, before, during in zip(READERS, alone, beside, strict=True):
         crowd.after.problems += [f"{name}: {problem}" for problem in before["problems"] + during["problems"]]
         crowd.rows += [
-            (f"{name}: rounds beside the writers", during["rounds"]),
+            (f"{name}: rounds beside the writers, asked again", f"{during['rounds']}, {during['again']}"),
             (f"{name}: processor time of a round, to that without writers", _ratio(during, before, "cpu_s")),
             (f"{name}: time by the clock, to that without writers", _ratio(during, before, "wall_s")),
         ]
     crowd.after.add(compare_lakes(ground.lake("many"), ground.lake("whole"), *versions))
     crowd.how_many = (
         f"{len(versions)} writers at once, {rounds} times, {crowd.after.pages} pages; "
-        f"{sum(one['rounds'] for one in beside)} rounds of 3 readers"
+        f"{sum(one['rounds'] for one in beside)} rounds of {len(READERS)} readers"
     )
     crowd.seconds = time.monotonic() - started
     return crowd

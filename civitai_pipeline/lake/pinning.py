@@ -1,0 +1,59 @@
+"""The tables as they stand at one moment, for those who read them with DuckDB while others may renew them.
+
+Reading with Arrow through one open file needs none of this: see ``rows``.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from upath import UPath
+
+from civitai_pipeline.lake.files import LakeError, is_local, temporary_folder
+from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.lake.schemas import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def pinned(lake: Lake) -> Iterator[Lake]:
+    """A lake's tables as they stand now, as a lake of their own; what takes their places meanwhile does not show there.
+
+    DuckDB opens a file when it plans a query and again when it reads, and takes one that was swapped between the two
+    for damaged. In an object store, on file systems without hard links and where nothing may be written, the tables
+    are given as they are.
+
+    Raises:
+        LakeError: Whatever the body raised, with the tables' own paths.
+    """
+    with ExitStack() as stack:
+        still = _pin(lake, stack)
+        try:
+            yield still
+        except LakeError as error:
+            raise type(error)(str(error).replace(str(still.root), str(lake.root))) from error
+
+
+def _pin(lake: Lake, stack: ExitStack) -> Lake:
+    if not is_local(lake.root):
+        return lake
+    try:
+        folder = stack.enter_context(temporary_folder(lake.root, "pinned"))
+        _link_tables(lake, folder)
+    except (LakeError, OSError):
+        return lake
+    return Lake(UPath(folder))
+
+
+def _link_tables(lake: Lake, folder: Path) -> None:
+    for table in TABLES:
+        held = lake.root / table.name
+        if held.is_dir():
+            (folder / table.name).mkdir()
+            for path in held.glob("*.parquet"):
+                os.link(str(path), str(folder / table.name / path.name))

@@ -1,0 +1,62 @@
+"""Tables pinned for DuckDB stay as they are, whatever is put in their places."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from civitai_pipeline.lake.database import connect
+from civitai_pipeline.lake.files import TMP_DIR, LakeError
+from civitai_pipeline.lake.pinning import pinned
+from civitai_pipeline.lake.schemas import PROMPTS
+from civitai_pipeline_tests.lake.examples import VERSION, prompt_row, write_prompts
+
+if TYPE_CHECKING:
+    from civitai_pipeline.lake.paths import Lake
+
+
+def test_what_is_swapped_in_does_not_show_and_nothing_is_left(lake: Lake) -> None:
+    write_prompts(lake, prompt_row(1))
+    with pinned(lake) as still, connect(still) as connection:
+        write_prompts(lake, prompt_row(1), prompt_row(2))
+        assert connection.sql("SELECT count(*) FROM prompts").fetchall() == [(1,)]
+    assert list((lake.root / TMP_DIR).iterdir()) == []
+    with pinned(lake) as still, connect(still) as connection:
+        assert connection.sql("SELECT count(*) FROM prompts").fetchall() == [(2,)]
+
+
+def test_queries_beside_a_writer_that_never_rests_all_succeed(lake: Lake) -> None:
+    rows = [prompt_row(image_id, prompt="kite " * image_id) for image_id in range(1, 30)]
+    write_prompts(lake, *rows)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            for count in (10, 29, 17):
+                write_prompts(lake, *rows[:count])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(12):
+            with pinned(lake) as still, connect(still) as connection:
+                for _ in range(3):
+                    [(count, largest)] = connection.sql("SELECT count(*), max(image_id) FROM images_unique").fetchall()
+                    assert count == largest
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_trouble_names_the_tables_own_place(lake: Lake) -> None:
+    write_prompts(lake, prompt_row(1))
+    with pytest.raises(LakeError) as caught, pinned(lake) as still:
+        raise LakeError(f"cannot read {still.table(PROMPTS, VERSION)}")
+    assert str(caught.value) == f"cannot read {lake.root}/prompts/{VERSION}.parquet"
+
+
+def test_a_lake_without_tables_is_pinned_too(lake: Lake) -> None:
+    with pinned(lake) as still, connect(still) as connection:
+        assert connection.sql("SELECT count(*) FROM prompts").fetchall() == [(0,)]

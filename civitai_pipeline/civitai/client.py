@@ -102,6 +102,11 @@ class _Session(requests.Session):
         return None
 
 
+def _quotes_no_headers(record: logging.LogRecord) -> bool:
+    """False for urllib3's warning of headers that are none: it quotes them, and a server may put the key there."""
+    return not str(record.msg).startswith("Failed to parse headers")
+
+
 class CivitaiClient:
     """A client of one CivitAI host.
 
@@ -143,6 +148,7 @@ class CivitaiClient:
         self._lookups: dict[int, tuple[float, ModelVersion | ApiFailure]] = {}
         self.usage = Usage()
         self.reported = Usage()
+        logging.getLogger("urllib3.connection").addFilter(_quotes_no_headers)
         self._session = _Session()
         self._session.auth = _KeyAuth(self._api_key)
         # Servers echo addresses, in which a key with odd characters is spelled otherwise.

@@ -158,6 +158,13 @@ def test_a_redirect_that_puts_the_key_into_the_address_is_not_followed(spelled: 
         assert len(server.requests) == 1
 
 
+def test_a_key_in_headers_that_are_none_reaches_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    head = f"HTTP/1.1 401 Unauthorized\r\nX-Before: 1\r\nBearer {KEY}\r\nConnection: close\r\n\r\n".encode()
+    with scripted([head]) as server, caplog.at_level(logging.DEBUG):
+        failure = failure_of(lambda: fetch(CivitaiClient(server.url, KEY, min_request_interval=0.0)))
+    assert KEY not in failure.message + caplog.text
+
+
 def test_a_key_with_quotes_in_a_title_is_redacted() -> None:
     key = "ke\"y'with<quotes>"
     body = f"<html><title>bad {html.escape(key)}</title></html>".encode()

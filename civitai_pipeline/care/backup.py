@@ -9,6 +9,7 @@ holds what it holds.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from upath import UPath
 
+    from civitai_pipeline.lake.bundles import WalkFiles
     from civitai_pipeline.lake.paths import Lake
 
 MANIFEST = "backup.json"
@@ -127,9 +129,12 @@ def _copy_pages(lake: Lake, target: Lake, version: int, done: Backup, on_file: C
         folder = lake.walk(version, walk)
         for _ in range(MOST_LOOKS):
             try:
-                for file in list_walk(folder).files:
-                    _copy_page_file(folder / file.name, target.walk(version, walk) / file.name, target, done)
+                listed, there = list_walk(folder), target.walk(version, walk)
+                for file in listed.files:
+                    again = not listed.aside.isdisjoint(file.pages)
+                    _copy_page_file(folder / file.name, there / file.name, target, done, fetched_again=again)
                     on_file(done)
+                copy_marks(target, folder, there, listed)
                 break
             except FileNotFoundError:
                 # A compaction has put it in a bundle since the folder was listed.
@@ -140,13 +145,27 @@ def _copy_pages(lake: Lake, target: Lake, version: int, done: Backup, on_file: C
         done.versions[version] = done.versions.get(version, 0) + held
 
 
-def _copy_page_file(path: UPath, place: UPath, target: Lake, done: Backup) -> None:
+def copy_marks(target: Lake, folder: UPath, there: UPath, listed: WalkFiles) -> None:
+    """Copies the files of a walk's folder that say which pages were set aside.
+
+    Raises:
+        LakeError: One cannot be read or written.
+    """
+    for name in listed.marks:
+        with suppress(FileExistsError), explained(folder / name, "read"):
+            create_exclusively(target.root, there / name, (folder / name).read_bytes())
+
+
+def _copy_page_file(path: UPath, place: UPath, target: Lake, done: Backup, *, fetched_again: bool) -> None:
     with explained(path, "read"):
         size = path.stat().st_size
     with explained(place, "read"):
         there = place.stat().st_size if place.exists() else None
     if there == size:
         done.there_already += 1
+        return
+    if there is not None and fetched_again:
+        done.notes.append(f"{path} was fetched again since: the copy keeps the page that landed first")
         return
     if there is not None:
         raise BackupError(

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline import jsontext
-from civitai_pipeline.care.backup import BESIDE_PAGES, MANIFEST, BackupError, check_written, files_below, relative
+from civitai_pipeline.care.backup import (
+    BESIDE_PAGES,
+    MANIFEST,
+    BackupError,
+    check_written,
+    copy_marks,
+    files_below,
+    relative,
+)
 from civitai_pipeline.derive.version_info import unknown_info
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.bundles import list_walk, list_walks
@@ -137,7 +145,9 @@ def _restore_pages(
     for walk in list_walks(source.pages(version)):
         folder = source.walk(version, walk)
         held = list_walk(lake.walk(version, walk)).by_page()
-        for file in list_walk(folder).files:
+        listed = list_walk(folder)
+        copy_marks(lake, folder, lake.walk(version, walk), listed)
+        for file in listed.files:
             if all(page in held for page in file.pages):
                 done.there_already += 1
                 continue

@@ -89,12 +89,12 @@ class WalkFiles:
     Attributes:
         files: The files to read, in the order of their pages.
         superseded: Files whose pages are all in a bundle as well: what a compaction that was killed left behind.
-        aside: The pages that were once set aside, fetched again or not.
+        marks: The names of the files that say which pages were once set aside, fetched again or not.
     """
 
     files: tuple[PageFile, ...]
     superseded: tuple[PageFile, ...]
-    aside: frozenset[int]
+    marks: tuple[str, ...]
 
     @classmethod
     def of(cls, names: Iterable[str]) -> WalkFiles:
@@ -106,9 +106,13 @@ class WalkFiles:
         # Of files that begin at one page, the one that reaches furthest comes first.
         for file in sorted((file for file in found if file is not None), key=lambda file: (file.first, -file.last)):
             (superseded if kept and file.last <= kept[-1].last else kept).append(file)
-        marks = (mark for mark in map(_SET_ASIDE.fullmatch, names) if mark is not None)
-        aside = frozenset(page for mark in marks for page in range(int(mark[1]), int(mark[2] or mark[1]) + 1))
-        return cls(tuple(kept), tuple(superseded), aside)
+        return cls(tuple(kept), tuple(superseded), tuple(sorted(filter(_SET_ASIDE.fullmatch, names))))
+
+    @property
+    def aside(self) -> frozenset[int]:
+        """The pages that were once set aside, fetched again or not."""
+        marks = (mark for mark in map(_SET_ASIDE.fullmatch, self.marks) if mark is not None)
+        return frozenset(page for mark in marks for page in range(int(mark[1]), int(mark[2] or mark[1]) + 1))
 
     def by_page(self) -> Mapping[int, PageFile]:
         """The file of each page."""
@@ -136,12 +140,14 @@ class WalkFiles:
     @property
     def missing(self) -> int | None:
         """The first absent page that was not set aside; None without one."""
-        return next((page for page in self.absent if page not in self.aside), None)
+        aside = self.aside
+        return next((page for page in self.absent if page not in aside), None)
 
     @property
     def gaps(self) -> list[int]:
         """The absent pages that were set aside and not fetched again, in ascending order."""
-        return [page for page in self.absent if page in self.aside]
+        aside = self.aside
+        return [page for page in self.absent if page in aside]
 
 
 def list_walks(folder: UPath) -> list[int]:

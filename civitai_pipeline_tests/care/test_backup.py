@@ -11,7 +11,7 @@ import pytest
 from civitai_pipeline.care.backup import MANIFEST, Backup, BackupError, back_up
 from civitai_pipeline.care.restoring import Restoration, restore
 from civitai_pipeline.lake.compaction import compact
-from civitai_pipeline.lake.files import LakeError
+from civitai_pipeline.lake.files import LakeError, set_aside
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.locks import LockedError, sole_writer
 from civitai_pipeline.lake.paths import Lake
@@ -257,3 +257,27 @@ def test_a_restore_that_was_killed_is_gone_on_with(ledger: Ledger, target: Lake,
         restore(target, again, on_file=kill)
     assert restore(target, again).there_already == 6
     assert texts(Ledger(again, VERSION)) == texts(ledger)
+
+
+def test_a_gap_is_copied_and_brought_back_as_one(ledger: Ledger, target: Lake, tmp_path: Path) -> None:
+    page = ledger.lake.page(VERSION, 1, 2)
+    set_aside(page, "000002.damaged")
+    back_up(ledger.lake, target)
+    again = Lake.at(str(tmp_path / "again"))
+    restore(target, again)
+    assert Ledger(again, VERSION).gaps(1) == [2]
+    assert files(again).items() >= {name: text for name, text in files(ledger.lake).items() if "pages/" in name}.items()
+
+
+def test_a_copy_keeps_the_page_that_was_lost_and_brings_it_back(ledger: Ledger, target: Lake) -> None:
+    back_up(ledger.lake, target)
+    page = ledger.lake.page(VERSION, 1, 2)
+    landed = page.read_bytes()
+    set_aside(page, "000002.damaged")
+    page.write_bytes(landed + b"as fetched again")
+    done = back_up(ledger.lake, target)
+    assert f"{page} was fetched again since: the copy keeps the page that landed first" in done.notes
+    page.unlink()
+    restore(target, ledger.lake)
+    assert page.read_bytes() == landed
+    assert not ledger.gaps(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -61,7 +62,7 @@ def run_dev(settings: Settings, port: int, err: Console, *, sandbox: bool) -> in
         The exit status of Dagster; 0 if it was stopped on purpose.
 
     Raises:
-        DevError: The port is taken.
+        DevError: The port is taken, or the UI runs on these records already.
         InstanceError: The instance's folder cannot be written.
     """
     _check_port(port)
@@ -69,6 +70,7 @@ def run_dev(settings: Settings, port: int, err: Console, *, sandbox: bool) -> in
         overrides = stack.enter_context(_stand_in()) if sandbox else {}
         home = Path(overrides.get("DAGSTER_HOME", settings.dagster_home))
         prepare_home(home)
+        lock = stack.enter_context(_only_one(home))
         lake = overrides.get("CIVITAI_LAKE", settings.lake)
         hint = ", such as 910011" if sandbox else ""
         err.print(
@@ -77,7 +79,28 @@ def run_dev(settings: Settings, port: int, err: Console, *, sandbox: bool) -> in
         # Dagster puts a .env of the folder it runs in over the environment, which would point the stand-in's runs at
         # the real API with a real key.
         folder = home if sandbox else Path.cwd()
-        return _run_dagster(port, {**os.environ, **overrides, "DAGSTER_HOME": str(home)}, folder)
+        return _run_dagster(port, {**os.environ, **overrides, "DAGSTER_HOME": str(home)}, folder, lock)
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[int]:
+    """Holds the right to run a daemon on these records: two would launch every run twice. Yields the lock.
+
+    Raises:
+        DevError: Another process holds it.
+    """
+    descriptor = os.open(home / ".dev", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise DevError(
+            f"another civitai-pipeline dev runs on the records in {home}; stop it, or set DAGSTER_HOME to another place"
+        ) from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -113,7 +136,7 @@ def _check_port(port: int) -> None:
             ) from None
 
 
-def _run_dagster(port: int, environment: dict[str, str], folder: Path) -> int:
+def _run_dagster(port: int, environment: dict[str, str], folder: Path, lock: int) -> int:
     workspace = Path("workspace.yaml").resolve()
     command = [sys.executable, "-m", "dagster", "dev", "-h", HOST, "-p", str(port)]
     command += ["-w", str(workspace)] if workspace.exists() else ["-m", "civitai_pipeline.definitions"]
@@ -125,7 +148,10 @@ def _run_dagster(port: int, environment: dict[str, str], folder: Path) -> int:
     # Set before Dagster starts: a process begun in the background of a script ignores SIGINT, and its children would.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     # A group of its own, because Dagster's processes outlive one that is stopped alone.
-    process = subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)  # noqa: S603 - our own command
+    # It holds the lock with this process, and alone should this one be killed.
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        command, env=environment, cwd=folder, start_new_session=True, pass_fds=(lock,)
+    )
     try:
         while process.poll() is None and not stopped.wait(POLL_S):
             pass

@@ -47,7 +47,7 @@ ALONE_S = 6.0
 REWRITES = 12
 # Answers so slow that two runs of one version are in each other's way.
 LATENCY_S = 0.1
-APART_S = 0.8
+APART_S = 0.5
 READERS = {
     "the database held open": (readers.read_views, False),
     "the database opened anew": (readers.read_views, True),
@@ -225,7 +225,7 @@ def prove(seed: int, folder: Path) -> list[Verdict]:
             "writers wait for no reader": write_under_holders(ground, VERSION, REWRITES),
             "two at once on one version": race(ground, PAIRS, seed),
         }
-        upgraded = upgrade_under_a_reader(ground, "whole", VERSIONS[0], VERSIONS[1])
+        upgraded = upgrade_under_a_reader(ground, "whole", *VERSIONS)
     rows = [row for crowd in crowds.values() for row in crowd.rows]
     print_table(f"concurrency, seed {seed}", ["what", "how many"], rows)
     return [*(crowd.verdict(what) for what, crowd in crowds.items()), upgraded]

@@ -59,7 +59,7 @@ def test_quiet_leaves_errors_and_nothing_else(environment: Mapping[str, str]) ->
     assert environment
     assert "been collected" in invoke("status").stderr
     assert invoke("--quiet", "status").stderr == ""
-    assert "Error: there is no database" in invoke("--quiet", "sql", "SELECT 1").stderr
+    assert "Error: there is no civitai.duckdb" in invoke("--quiet", "sql", "SELECT 1").stderr
     assert "been collected" in invoke("status").stderr
     assert invoke("--quiet", "--verbose", "status").exit_code == 2
 

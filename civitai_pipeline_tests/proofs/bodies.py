@@ -103,7 +103,7 @@ TWISTS: tuple[Twist, ...] = (
             ("bytes that are no UTF-8", b'{"items":["\xff\xfe"],"metadata":{}}'),
             ("NaN", b'{"items":[NaN],"metadata":{}}'),
             ("a comma too many", b'{"items":[1,],"metadata":{}}'),
-            ("100,000 levels of lists", b'{"items":' + b"[" * 100_000 + b"]" * 100_000 + b',"metadata":{}}'),
+            ("1,100,000 levels of lists", b'{"items":' + b"[" * 1_100_000 + b"]" * 1_100_000 + b',"metadata":{}}'),
             ("100,000 levels of objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
             ("a string without an end", b'{"items":["' + b"\\" * 1_000_001),
             ("a megabyte of HTML", b"<html><title>" + b"<" * 1_000_000),

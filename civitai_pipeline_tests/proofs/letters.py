@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import zstandard
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# More than any page that landed has.
+_LEVELS = 20_000
 _PAIR = re.compile("([\ud800-\udbff])([\udc00-\udfff])")
 _LONE = re.compile("[\ud800-\udfff]")
 _WRITTEN_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -35,7 +44,7 @@ class Letters:
     def read(self, data: bytes) -> list[Any]:
         """The items of a landed page's file; none for a confirmation, which holds no body."""
         text = zstandard.ZstdDecompressor().stream_reader(data).read().decode("utf-8", "surrogatepass")
-        landed = json.loads(text, parse_int=_whole)["response"]["body"]
+        landed = _loads(text)["response"]["body"]
         items: list[Any] = [] if landed is None else landed["items"]
         return items
 
@@ -66,6 +75,23 @@ def _parted(prompt: str, known: set[str]) -> list[tuple[str, str, str]]:
     places = [place.start() for place in re.finditer(", ", prompt)]
     parted = ((prompt[:place], ", ", prompt[place + 2 :]) for place in places)
     return [parts for parts in parted if parts[0] in known and parts[2] in known]
+
+
+def _loads(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """The value that a text spells, however deep: in a thread with room for as many levels as any body has."""
+    with _room_for(_LEVELS), ThreadPoolExecutor(1) as thread:
+        return thread.submit(json.loads, text, parse_int=_whole).result()
+
+
+@contextmanager
+def _room_for(levels: int) -> Iterator[None]:
+    limit, size = sys.getrecursionlimit(), threading.stack_size(1024 * levels)
+    sys.setrecursionlimit(levels)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+        threading.stack_size(size)
 
 
 def _whole(digits: str) -> float:

@@ -6,7 +6,7 @@ Each slab's changes are set aside in files, so memory does not grow with the num
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -42,8 +42,9 @@ _SEEN_SCHEMA = pa.schema(
     ]
 )
 _PLACE = list(_SEEN_SCHEMA)[-2:]
-# What the columns that depend on a version's other rows are made from.
-KEYS = ("image_id", "created_at", "reaction_count", "prompt_hash", "prompt_signature")
+# What the columns that depend on a version's other rows are made from, but for the signatures: those are most of the
+# bytes, and nothing is decided by them until it is known whose count.
+KEYS = ("image_id", "created_at", "reaction_count", "prompt_hash")
 _BROUGHT_SCHEMA = pa.schema([*(CONTENT_SCHEMA.field(name) for name in KEYS), *_PLACE])
 # What tells one refused item from another, and where it belongs.
 _REFUSED_KEYS = ("image_id", "page", "position")
@@ -79,6 +80,20 @@ class _Seen:
         self.withdrawn_at: datetime | None = None
 
 
+class Changes(NamedTuple):
+    """What folded slabs change, in narrow tables.
+
+    Attributes:
+        sightings: For each slab and image seen in it: what its sightings there add up to, and which row it brought.
+        brought: The columns ``KEYS`` of ``content``, with ``slab`` and ``row``.
+        refusals: The keys of ``refused``, as :func:`refusal_keys` gives them, with ``slab`` and ``row``.
+    """
+
+    sightings: pa.Table
+    brought: pa.Table
+    refusals: pa.Table
+
+
 class Fold:
     """Slabs in; out come what each changes, in narrow tables, and the rows themselves, set aside in files.
 
@@ -103,17 +118,12 @@ class Fold:
         """The rows of landed_pages for the pages folded."""
         return tables.from_rows(schemas.LANDED_PAGES, self._pages)
 
-    def sightings(self) -> pa.Table:
-        """For each slab and image seen in it: what its sightings there add up to, and which row it brought."""
-        return pa.concat_tables(self._seen)
-
-    def brought(self) -> pa.Table:
-        """The columns ``KEYS`` of ``content``, with ``slab`` and ``row``."""
-        return pa.concat_tables(self._brought)
-
-    def refusals(self) -> pa.Table:
-        """The keys of ``refused``, as :func:`refusal_keys` gives them, with ``slab`` and ``row``."""
-        return pa.concat_tables(self._refusals)
+    def handed_over(self) -> Changes:
+        """What the slabs change. Nothing of it, nor of the holdings, is kept here: both are large."""
+        changes = Changes(*(pa.concat_tables(parts) for parts in (self._seen, self._brought, self._refusals)))
+        self.holdings = Holdings()
+        self._seen, self._brought, self._refusals = [], [], []
+        return changes
 
     def add(self, slab: Slab) -> None:
         """Folds the pages of a slab."""

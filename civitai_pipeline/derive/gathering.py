@@ -16,7 +16,7 @@ from upath import UPath
 from civitai_pipeline.lake.files import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -48,10 +48,14 @@ class SlabFiles:
     """Tables of one schema set aside under their slabs' numbers, each in a file."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         self.schema = schema
         self._folder = folder
         self._read = lru_cache(_KEPT_SLABS)(self._read_file)
+
+    def only(self, columns: Sequence[str]) -> SlabFiles:
+        """The same rows with some of their columns; the others are not read."""
+        return SlabFiles(self._folder, pa.schema([self.schema.field(name) for name in columns]))
 
     def put(self, slab: int, rows: pa.Table) -> None:
         """Sets a slab's rows aside.
@@ -73,8 +77,11 @@ class SlabFiles:
 
     def _read_file(self, slab: int) -> pa.Table:
         with pa.OSFile(str(self._path(slab)), "rb") as file:
+            names = pa.ipc.open_file(file).schema.names
+            wanted = [names.index(name) for name in self.schema.names]
+            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted))
             # One chunk: taking from several copies them all each time.
-            return pa.ipc.open_file(file).read_all().combine_chunks()
+            return reader.read_all().select(self.schema.names).combine_chunks()
 
     def _path(self, slab: int) -> UPath:
         return UPath(self._folder / f"{slab}.arrow")

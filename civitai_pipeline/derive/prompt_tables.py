@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
+from civitai_pipeline.derive.bounded import bounded_database
 from civitai_pipeline.derive.fold import KEYS, Fold, page_row, refusal_keys
 from civitai_pipeline.derive.gathering import Plan, gathered
 from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
@@ -35,6 +34,8 @@ from civitai_pipeline.prompts.scores import engagement_of_columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
+
+    from numpy.typing import NDArray
 
     from civitai_pipeline.lake.paths import Lake
 
@@ -146,11 +147,11 @@ def load_last_seen(lake: Lake, version: int) -> tuple[Held, dict[int, datetime]]
         LakeError: The lake cannot be read, or a page is damaged.
     """
     start, ledger = _start(lake, version, rebuild=False), Ledger(lake, version)
-    with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as folder, _connected() as connection:
+    with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as folder:
         fold = Fold(version, start.holdings(), Path(folder))
         _fold_pages(fold, ledger, ledger.order(start.covered, start.gaps))
-        images = _images(connection, start, fold)
         held = Held(fold.holdings, pa.concat_tables([start.landed_pages, fold.page_rows()]))
+        images, _ = _merged(start, fold)
     columns = (images.column(name).to_pylist() for name in ("image_id", "last_seen_at"))
     return held, dict(zip(*columns, strict=True))
 
@@ -163,13 +164,15 @@ def _build(lake: Lake, version: int, start: _Start, on_slab: Callable[[int, int]
     for place in order:
         covered[place.walk] = max(covered.get(place.walk, 0), place.page)
     provenance = Provenance(CODE_VERSION, covered, _gaps(start, covered, order))
-    with temporary_folder(lake.root, "slabs") as folder, _connected() as connection:
+    with temporary_folder(lake.root, "slabs") as folder:
         fold = Fold(version, start.holdings(), folder)
         _fold_pages(fold, ledger, order, on_slab)
+        landed_pages = [start.landed_pages, fold.page_rows()]
+        images, refused = _merged(start, fold)
         rows = {
-            schemas.PROMPTS: _merged_prompts(connection, start, fold),
-            schemas.REJECTED_IMAGES: _merged_rejected(connection, start, fold),
-            schemas.LANDED_PAGES: iter([start.landed_pages, fold.page_rows()]),
+            schemas.PROMPTS: _prompts(images, start, fold),
+            schemas.REJECTED_IMAGES: _rejected(refused, start, fold),
+            schemas.LANDED_PAGES: iter(landed_pages),
         }
         files = {
             table.name: tables.stage_table(lake, table, version, batches, provenance) for table, batches in rows.items()
@@ -194,13 +197,6 @@ def _fold_pages(
         folded += len(slab.pages)
         if on_slab is not None:
             on_slab(folded, len(order))
-
-
-@contextmanager
-def _connected() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
 
 
 @dataclass(frozen=True)
@@ -284,25 +280,35 @@ def _is_covered(ledger: Ledger, start: _Start) -> bool:
     )
 
 
-def _images(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> pa.Table:
-    """Every image with a prompt: where its content lies, when it was seen, and what relative columns are made from."""
-    connection.register("keys", _numbered(start.keys))
-    connection.register("sightings", fold.sightings())
-    connection.register("brought", fold.brought())
-    return connection.sql(_IMAGES).to_arrow_table()
+def _merged(start: _Start, fold: Fold) -> tuple[pa.Table, Plan]:
+    """Every image with a prompt, and where the rows of rejected_images lie.
+
+    Of an image: where its content lies, when it was seen, and what relative columns are made from.
+    """
+    changes = fold.handed_over()
+    with bounded_database(len(start.keys) + len(changes.brought)) as connection:
+        connection.register("keys", _numbered(start.keys))
+        connection.register("sightings", changes.sightings)
+        connection.register("brought", changes.brought)
+        images = connection.sql(_IMAGES).to_arrow_table()
+        connection.register("accepted", images.select(["image_id"]))
+        connection.register("held", _numbered(_refusals_held(start)))
+        connection.register("refused", changes.refusals)
+        refused = Plan.of(connection.sql(_REJECTED).to_arrow_table())
+    return images, refused
 
 
-def _merged_prompts(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.Table]:
-    merged = _images(connection, start, fold)
-    merged = merged.append_column("engagement", _engagement(merged))
-    merged = merged.append_column("near_duplicate_group", _groups(merged)).drop_columns(["prompt_signature"])
-    connection.register("accepted", merged.select(["image_id"]))
+def _prompts(images: pa.Table, start: _Start, fold: Fold) -> Iterator[pa.Table]:
+    plan = Plan.of(images)
+    beside = images.drop_columns(["created_at", "reaction_count", "slab", "row"])
+    beside = beside.append_column("engagement", _engagement(images))
+    beside = beside.append_column("near_duplicate_group", _groups(images, plan, start, fold))
     earlier = () if start.prompts is None else start.prompts.batches()
-    done, own = 0, [name for name in merged.column_names if name not in fold.content.schema.names]
-    for batch in gathered(Plan.of(merged), earlier, fold.content, tables.STREAMED_ROWS):
-        beside = merged.slice(done, len(batch)).select(own)
+    done, own = 0, [name for name in beside.column_names if name not in fold.content.schema.names]
+    for batch in gathered(plan, earlier, fold.content, tables.STREAMED_ROWS):
+        columns = beside.slice(done, len(batch)).select(own).columns
         done += len(batch)
-        yield pa.table([*batch.columns, *beside.columns], names=[*batch.column_names, *own])
+        yield pa.table([*batch.columns, *columns], names=[*batch.column_names, *own])
 
 
 # An image is new once, in one slab or in an earlier build; its content is that of the last slab that brought some.
@@ -317,10 +323,10 @@ WITH latest AS (
 ), current AS (
     SELECT image_id, brought.* EXCLUDE (image_id) FROM latest JOIN brought USING (image_id, slab, row)
     UNION ALL BY NAME
-    SELECT image_id, created_at, reaction_count, prompt_hash, prompt_signature, 0 AS slab, number AS row
+    SELECT image_id, created_at, reaction_count, prompt_hash, 0 AS slab, number AS row
     FROM keys ANTI JOIN latest USING (image_id)
 )
-SELECT image_id, current.slab, current.row, current.created_at, current.reaction_count, current.prompt_signature,
+SELECT image_id, current.slab, current.row, current.created_at, current.reaction_count,
        coalesce(keys.first_seen_at, seen.first_seen_at) AS first_seen_at,
        coalesce(keys.first_page, seen.first_page) AS first_page,
        coalesce(seen.last_seen_at, keys.last_seen_at) AS last_seen_at,
@@ -334,25 +340,31 @@ ORDER BY image_id
 """
 
 
-def _engagement(merged: pa.Table) -> pa.Array:
-    reactions = merged.column("reaction_count").to_numpy()
-    scores = engagement_of_columns(reactions, merged.column("created_at").to_numpy())
+def _engagement(images: pa.Table) -> pa.Array:
+    reactions = images.column("reaction_count").to_numpy()
+    scores = engagement_of_columns(reactions, images.column("created_at").to_numpy())
     return pa.array(scores, from_pandas=True)
 
 
-def _groups(merged: pa.Table) -> pa.Array:
-    ids = np.asarray(merged.column("image_id"))
-    signatures = merged.column("prompt_signature").cast(pa.binary(SLOTS)).combine_chunks()
-    parts = signatures.chunks if isinstance(signatures, pa.ChunkedArray) else [signatures]
-    rows = [np.frombuffer(part.buffers()[1], np.uint8).reshape(-1, SLOTS)[part.offset :][: len(part)] for part in parts]
-    groups = near_duplicate_groups(ids, np.concatenate([np.zeros((0, SLOTS), np.uint8), *rows]))
+def _groups(images: pa.Table, plan: Plan, start: _Start, fold: Fold) -> pa.Array:
+    groups = near_duplicate_groups(np.asarray(images.column("image_id")), _signatures(plan, start, fold))
     return pa.array(groups, mask=groups == NO_GROUP)
 
 
-def _merged_rejected(connection: duckdb.DuckDBPyConnection, start: _Start, fold: Fold) -> Iterator[pa.Table]:
-    connection.register("held", _numbered(_refusals_held(start)))
-    connection.register("refused", fold.refusals())
-    plan = Plan.of(connection.sql(_REJECTED).to_arrow_table())
+def _signatures(plan: Plan, start: _Start, fold: Fold) -> NDArray[np.uint8]:
+    """The signature of each image's prompt, in the order of the plan; shape ``(images, SLOTS)``."""
+    columns = ["prompt_signature"]
+    earlier = () if start.prompts is None else start.prompts.batches(columns)
+    signatures, done = np.empty((len(plan.slab), SLOTS), np.uint8), 0
+    for batch in gathered(plan, earlier, fold.content.only(columns), tables.STREAMED_ROWS):
+        for part in batch.column(0).chunks:
+            rows = np.frombuffer(part.buffers()[1], np.uint8).reshape(-1, SLOTS)[part.offset :][: len(part)]
+            signatures[done : done + len(part)] = rows
+            done += len(part)
+    return signatures
+
+
+def _rejected(plan: Plan, start: _Start, fold: Fold) -> Iterator[pa.Table]:
     earlier = () if start.rejected_images is None else start.rejected_images.batches()
     yield from gathered(plan, earlier, fold.refused, tables.STREAMED_ROWS)
 

@@ -127,7 +127,7 @@ def _read_by_processes(lake: Lake, version: int, waiting: deque[Sequence[PageId]
         while waiting or running:
             # One more than there are processes, so that none waits while a slab is folded.
             while waiting and len(running) <= processes:
-                running.append((waiting[0], pool.submit(read_slab, lake, version, waiting[0])))
+                running.append((waiting[0], pool.submit(_serve_slab, lake, version, waiting[0])))
                 waiting.popleft()
             slab = running[0][1].result()
             running.popleft()
@@ -149,6 +149,12 @@ def _serve_parent() -> None:
         os._exit(1)
 
     Thread(target=follow, daemon=True).start()
+
+
+def _serve_slab(lake: Lake, version: int, places: Sequence[PageId]) -> Slab:
+    """The pages at ``places``; what Arrow keeps of an earlier slab's memory is given back before."""
+    pa.default_memory_pool().release_unused()
+    return read_slab(lake, version, places)
 
 
 def read_slab(lake: Lake, version: int, places: Sequence[PageId]) -> Slab:

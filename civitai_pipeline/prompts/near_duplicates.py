@@ -112,15 +112,13 @@ def near_duplicate_groups(image_ids: NDArray[np.int64], signatures: NDArray[np.u
     ids = image_ids[order]
     if ids[0] <= NO_GROUP or (ids[1:] == ids[:-1]).any():
         raise ValueError("image ids must be positive and all different")
-    texts = np.ascontiguousarray(signatures[order]).view(f"V{SLOTS}").ravel().tolist()
-    places: dict[bytes, int] = {}
+    ordered = np.ascontiguousarray(signatures[order])
     # The first row with the same signature stands for all of them.
-    first = np.fromiter((places.setdefault(text, row) for row, text in enumerate(texts)), dtype=np.int64)
-    del places
+    first = _firsts(ordered)
     kinds = np.flatnonzero(first == np.arange(len(first)))
-    different = [texts[row] for row in kinds.tolist()]
-    del texts
-    leader_of_kind = kinds[_leaders(different)]
+    distinct = ordered[kinds]
+    del ordered
+    leader_of_kind = kinds[_leaders(distinct)]
     leader = leader_of_kind[np.searchsorted(kinds, first)]
     sizes = np.bincount(leader, minlength=len(ids))
     groups = np.empty(len(ids), dtype=np.int64)
@@ -139,11 +137,35 @@ def _chunks(texts: list[str]) -> Iterator[list[str]]:
         yield texts[start:]
 
 
-def _leaders(signatures: list[bytes]) -> NDArray[np.int64]:
+# The leaders in each bucket; most have one at most, which needs no list.
+_Leading = list[int | list[int] | None]
+
+
+def _firsts(signatures: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """For each row the first that has the same signature.
+
+    By sorting: a dictionary of them would take three times the memory of the signatures themselves.
+    """
+    words = signatures.view(np.uint64)
+    order = np.lexsort(words.T)
+    opens = np.ones(len(order), dtype=np.bool_)
+    opens[1:] = False
+    for column in words.T:
+        sorted_column = column[order]
+        opens[1:] |= sorted_column[1:] != sorted_column[:-1]
+    first = np.empty(len(order), dtype=np.int64)
+    # Equal ones stay in their order when they are sorted.
+    first[order] = order[opens][np.cumsum(opens) - 1]
+    return first
+
+
+def _leaders(signatures: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The leader of each of several different signatures, by their places; a leader's is itself."""
     leaders = np.arange(len(signatures))
     buckets = _buckets(signatures)
-    in_bucket: dict[int, list[int]] = {}
+    # One piece, cut where it is needed: as many pieces as there are signatures would take twice the memory.
+    together = signatures.tobytes()
+    in_bucket: _Leading = [None] * (int(buckets.max(initial=-1)) + 1)
     sharing = np.flatnonzero((buckets >= 0).any(axis=1))
     for start in range(0, len(sharing), _CHUNK_ROWS):
         rows = sharing[start : start + _CHUNK_ROWS]
@@ -152,30 +174,46 @@ def _leaders(signatures: list[bytes]) -> NDArray[np.int64]:
         for row, count in zip(rows.tolist(), shared.sum(axis=1).tolist(), strict=True):
             own_buckets = every_bucket[end : end + count]
             end += count
-            found: set[int] = set()
-            for bucket in own_buckets:
-                if bucket in in_bucket:
-                    found.update(in_bucket[bucket])
             best, most = row, _AGREEING - 1
-            number = _number(signatures[row])
-            for candidate in sorted(found):
-                agreeing = _agreeing(number, _number(signatures[candidate]))
+            number = _number(together, row)
+            for candidate in sorted(_leaders_in(in_bucket, own_buckets)):
+                agreeing = _agreeing(number, _number(together, candidate))
                 if agreeing > most:
                     best, most = candidate, agreeing
             if best != row:
                 leaders[row] = best
                 continue
-            for bucket in own_buckets:
-                in_it = in_bucket.setdefault(bucket, [])
-                in_it.append(row)
-                if len(in_it) > _MOST_LEADERS:
-                    del in_it[0]
+            _lead(in_bucket, own_buckets, row)
     return leaders
 
 
-def _buckets(signatures: list[bytes]) -> NDArray[np.int32]:
+def _leaders_in(in_bucket: _Leading, buckets: Sequence[int]) -> set[int]:
+    found: set[int] = set()
+    for bucket in buckets:
+        there = in_bucket[bucket]
+        if isinstance(there, int):
+            found.add(there)
+        elif there is not None:
+            found.update(there)
+    return found
+
+
+def _lead(in_bucket: _Leading, buckets: Sequence[int], row: int) -> None:
+    for bucket in buckets:
+        there = in_bucket[bucket]
+        if there is None:
+            in_bucket[bucket] = row
+        elif isinstance(there, int):
+            in_bucket[bucket] = [there, row]
+        else:
+            there.append(row)
+            if len(there) > _MOST_LEADERS:
+                del there[0]
+
+
+def _buckets(signatures: NDArray[np.uint8]) -> NDArray[np.int32]:
     """For each signature and band the number of those that agree in the band, -1 where no other does."""
-    bands = np.frombuffer(b"".join(signatures), dtype=_BAND).reshape(len(signatures), -1)
+    bands = signatures.view(_BAND)
     buckets = np.full(bands.shape, -1, dtype=np.int32)
     used = 0
     for band in range(bands.shape[1]):
@@ -195,8 +233,8 @@ _HIGH = int.from_bytes(b"\x80" * SLOTS, "little")
 _LOW = int.from_bytes(b"\x7f" * SLOTS, "little")
 
 
-def _number(signature: bytes) -> int:
-    return int.from_bytes(signature, "little")
+def _number(signatures: bytes, row: int) -> int:
+    return int.from_bytes(signatures[row * SLOTS : (row + 1) * SLOTS], "little")
 
 
 def _agreeing(one: int, other: int) -> int:

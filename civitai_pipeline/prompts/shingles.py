@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from hashlib import blake2b
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,9 +127,10 @@ class _Words:
     """
 
     def __init__(self) -> None:
-        self._numbers: defaultdict[bytes, int] = defaultdict(None, {b",": _PART_END, b";": _PROMPT_START})
-        # Counting without a line of Python: a word not met before gets the next number.
-        self._numbers.default_factory = self._numbers.__len__
+        separators = {b",": _PART_END, b";": _PROMPT_START}
+        # Counting without a line of Python: a word not met before gets the next number. The length of the dictionary
+        # would do as well, but what refers to itself is freed by the garbage collector alone, which may be off.
+        self._numbers: defaultdict[bytes, int] = defaultdict(count(len(separators)).__next__, separators)
         self.hashes: NDArray[np.uint64] = np.zeros(len(self._numbers), dtype=np.uint64)
         self.bytes = 0
 

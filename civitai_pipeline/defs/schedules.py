@@ -10,7 +10,7 @@ import dagster as dg
 
 from civitai_pipeline.defs.jobs import collect
 from civitai_pipeline.defs.resources import LakeStore
-from civitai_pipeline.defs.sensors.records import View, run_request
+from civitai_pipeline.defs.sensors.records import AUDIT, View, run_request
 from civitai_pipeline.defs.upkeep import upkeep_job
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.upkeep.decisions import Launch, Skip, decide_audit, decide_refresh, tell
@@ -36,6 +36,7 @@ def refresh_collection(context: dg.ScheduleEvaluationContext, store: LakeStore) 
 
 
 @dg.schedule(
+    name=AUDIT,
     job=collect,
     cron_schedule=FIRST_OF_THE_MONTH,
     default_status=dg.DefaultScheduleStatus.STOPPED,

@@ -15,7 +15,7 @@ from civitai_pipeline.upkeep.standing import Standing, VersionState, Walked
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from civitai_pipeline.civitai.listing import Sort
+    from civitai_pipeline.civitai.listing import Listing, Sort
     from civitai_pipeline.watchlist import Options
 
 FIRST_DELAY = timedelta(minutes=1)
@@ -128,7 +128,13 @@ class Skip:
 COMPLETE = "all listings are at their end"
 
 
-def decide_resume(state: VersionState, active: str | None, past: Iterable[PastRun], now: datetime) -> Launch | Skip:
+def decide_resume(
+    state: VersionState,
+    active: str | None,
+    past: Iterable[PastRun],
+    now: datetime,
+    not_audited: Collection[Listing] = (),
+) -> Launch | Skip:
     """Whether an unfinished version goes on now.
 
     Args:
@@ -136,11 +142,14 @@ def decide_resume(state: VersionState, active: str | None, past: Iterable[PastRu
         active: What is said of a run of it that is waiting or under way; None if there is none.
         past: Its finished runs, the newest first; read only as far as needed.
         now: The time.
+        not_audited: The listings that its last audit was to walk anew and of which it landed no page.
     """
     unfinished = [standing for standing in state.standings if standing.walked is not Walked.AT_END]
     if not state.standings:
         return Skip(state.version, "nobody asked for it: it is not in the watchlist and was never walked")
-    if not unfinished:
+    # An audit refused on its first page leaves no open walk behind; without this it would be made good a month later.
+    not_begun = [s for s in state.standings if s.listing in not_audited and state.options.audit]
+    if not (unfinished or not_begun):
         return Skip(state.version, COMPLETE)
     if not state.options.resume:
         return Skip(state.version, "its resume option is off")
@@ -156,9 +165,10 @@ def decide_resume(state: VersionState, active: str | None, past: Iterable[PastRu
     wait = _wait(runs, now)
     if wait is not None:
         return Skip(state.version, wait)
+    left = unfinished or not_begun
     # One run walks in one order; what is left in another has its turn afterwards.
-    sort = unfinished[0].listing.sort
-    return _launch(state, [standing for standing in unfinished if standing.listing.sort is sort], restart=False)
+    sort = left[0].listing.sort
+    return _launch(state, [s for s in left if s.listing.sort is sort], restart=not unfinished)
 
 
 def decide_refresh(state: VersionState, active: str | None, now: datetime) -> Launch | Skip:

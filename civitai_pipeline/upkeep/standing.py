@@ -10,6 +10,7 @@ from civitai_pipeline.civitai.listing import Listing
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.ledger import Ledger
+from civitai_pipeline.lake.pages import PageId
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,6 +61,11 @@ class VersionState:
     watched: bool = True
     model_id: int | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every wanted listing is at its end."""
+        return all(standing.walked is Walked.AT_END for standing in self.standings)
+
 
 def state_of(
     lake: Lake, version: int, watchlist: Watchlist, *, model_id: int | None, default_level: int
@@ -95,6 +101,18 @@ def state_of(
         as_begun = {"strict_version_match": landed.strict_version_match, "append_only": landed.append_only}
         options = options.model_copy(update=as_begun)
     return VersionState(version, options, tuple(standings), watched=False, model_id=model_id)
+
+
+def not_walked_since(lake: Lake, state: VersionState, moment: datetime) -> frozenset[Listing]:
+    """The wanted listings that were walked, but not from their start since a moment.
+
+    Raises:
+        LakeError: The ledger cannot be read.
+    """
+    ledger = Ledger(lake, state.version)
+    walks = ((listing, ledger.latest_walk(listing.as_dict())) for listing in (s.listing for s in state.standings))
+    begun = ((listing, ledger.read(PageId(walk.last.id.walk, 1))) for listing, walk in walks if walk is not None)
+    return frozenset(listing for listing, first in begun if first.fetched_at < moment)
 
 
 def model_of(lake: Lake, version: int) -> int | None:

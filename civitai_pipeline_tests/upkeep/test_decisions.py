@@ -94,6 +94,19 @@ def test_each_skip_says_why() -> None:
     assert reason(resume(OPEN, active="run abc of collect is queued")) == "run abc of collect is queued"
 
 
+def test_what_an_audit_did_not_begin_with_is_walked_anew_unless_audits_are_off() -> None:
+    finished, other = standing(Walked.AT_END), standing(Walked.AT_END, 2)
+    launch = decide_resume(state(finished, other), None, [GOOD], NOW, {other.listing})
+    assert isinstance(launch, Launch)
+    assert (launch.browsing_levels, launch.restart, launch.reason) == ((2,), True, "anew")
+    assert reason(decide_resume(state(finished, other, audit=False), None, [], NOW, {other.listing})) == COMPLETE
+    refused = past(Ended.FAILED, StopReason.REJECTED)
+    assert "needs a person" in reason(decide_resume(state(finished), None, [refused], NOW, {finished.listing}))
+    going_on = decide_resume(state(standing(Walked.OPEN, 4), other), None, [GOOD], NOW, {other.listing})
+    assert isinstance(going_on, Launch)
+    assert (going_on.browsing_levels, going_on.restart) == ((4,), False)
+
+
 def test_a_run_that_stopped_as_asked_is_followed_at_once() -> None:
     for stop in (StopReason.MAX_ITEMS, StopReason.TIME_BUDGET, StopReason.AT_END):
         assert isinstance(resume(OPEN, past(Ended.SUCCEEDED, stop)), Launch)

@@ -4,12 +4,13 @@ Turns Dagster's records into the plain data that ``upkeep`` decides over.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
 
-from civitai_pipeline.civitai.listing import parse_id
+from civitai_pipeline.civitai.listing import Listing, parse_id
 from civitai_pipeline.collect.summary import StopReason
 from civitai_pipeline.defs.assets.collection import CollectConfig, image_pages
 from civitai_pipeline.defs.assets.lookups import LookupConfig
@@ -20,7 +21,7 @@ from civitai_pipeline.defs.partitions import MODEL_VERSION
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.settings import load_settings
 from civitai_pipeline.upkeep.decisions import Ended, Launch, PastRun
-from civitai_pipeline.upkeep.standing import VersionState, is_begun, model_of, state_of
+from civitai_pipeline.upkeep.standing import VersionState, is_begun, model_of, not_walked_since, state_of
 from civitai_pipeline.watchlist import Options, load_watchlist
 
 PARTITION_TAG = "dagster/partition"
@@ -40,7 +41,11 @@ _ENDED = {
 }
 # The second is what the UI launches when somebody materializes single assets; Dagster's own name for it.
 _COLLECTING_JOBS = {collect.name, "__ASSET_JOB"}
-_LAUNCHER_TAGS = {"dagster/sensor_name", "dagster/schedule_name"}
+SCHEDULE_TAG = "dagster/schedule_name"
+_LAUNCHER_TAGS = {"dagster/sensor_name", SCHEDULE_TAG}
+AUDIT = "audit_collection"
+# After that the schedule itself has come round again.
+_AUDITS_LOOKED_AT = timedelta(days=32)
 # The longest delay is reached after ten troubles in a row; other jobs of the version lie between.
 RUNS_LOOKED_AT = 25
 # A finished run says the same for ever, and a sensor would ask every minute.
@@ -100,6 +105,29 @@ class View:
                 by_hand=not _LAUNCHER_TAGS & run.tags.keys(),
                 stop_reason=stop_reason(self._instance, run.run_id, str(version)),
             )
+
+    def not_audited(self, state: VersionState) -> frozenset[Listing]:
+        """The listings that the version's last audit was to walk anew and of which it landed no page.
+
+        Raises:
+            LakeError: Its ledger cannot be read.
+        """
+        record = self._audits.get(str(state.version))
+        if record is None or record.dagster_run.status is dg.DagsterRunStatus.CANCELED:
+            return frozenset()
+        run = record.dagster_run
+        if stop_reason(self._instance, run.run_id, str(state.version)) is StopReason.AT_END:
+            return frozenset()
+        return not_walked_since(self._lake, state, began_at(record))
+
+    @cached_property
+    def _audits(self) -> Mapping[str, dg.RunRecord]:
+        """The last finished audit of each version that had one lately."""
+        filters = dg.RunsFilter(
+            statuses=list(_ENDED), tags={SCHEDULE_TAG: AUDIT}, created_after=datetime.now(UTC) - _AUDITS_LOOKED_AT
+        )
+        records = self._instance.get_run_records(filters, ascending=True)
+        return {record.dagster_run.tags.get(PARTITION_TAG, ""): record for record in records}
 
     def has_begun(self, version: int) -> bool:
         """Whether the version has pages of a walk, or a run that brought or may bring some.
@@ -198,6 +226,13 @@ def ended_at(record: dg.RunRecord) -> datetime:
     """When a finished run ended."""
     moment = record.end_time if record.end_time is not None else record.update_timestamp.timestamp()
     return datetime.fromtimestamp(moment, UTC)
+
+
+def began_at(record: dg.RunRecord) -> datetime:
+    """When a run started; of one that died before, when it was recorded."""
+    if record.start_time is not None:
+        return datetime.fromtimestamp(record.start_time, UTC)
+    return record.create_timestamp.replace(tzinfo=UTC)
 
 
 def _name(run: dg.DagsterRun) -> str:

@@ -12,7 +12,7 @@ from civitai_pipeline.defs.events import failures_in_log, summary_in_log
 from civitai_pipeline.defs.jobs import collect, resolve_resources
 from civitai_pipeline.defs.metadata import summary_from_metadata, summary_metadata
 from civitai_pipeline.defs.resources import LakeStore
-from civitai_pipeline.defs.sensors.records import PARTITION_TAG, ended_at
+from civitai_pipeline.defs.sensors.records import PARTITION_TAG, began_at, ended_at
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.lake.pages import DamagedPageError
 from civitai_pipeline.lake.paths import Lake
@@ -133,7 +133,7 @@ def _write_missing_summary(instance: dg.DagsterInstance, lake: Lake, record: dg.
         return None
     if _is_written(instance, record, partition):
         return None
-    summary = summary_of_dead_run(lake, version, run.run_id, started_at=_began_at(record), ended_at=ended_at(record))
+    summary = summary_of_dead_run(lake, version, run.run_id, started_at=began_at(record), ended_at=ended_at(record))
     if run.status is dg.DagsterRunStatus.CANCELED:
         summary.stop_reason = StopReason.CANCELED
     summary.error = "; ".join(failures_in_log(instance, run.run_id)) or summary.error
@@ -147,13 +147,6 @@ def _was_only_queued(record: dg.RunRecord) -> bool:
     """Whether a run was taken out of the queue before it had a process, and so did nothing to sum up."""
     run = record.dagster_run
     return run.status is dg.DagsterRunStatus.CANCELED and record.start_time is None and HOST_TAG not in run.tags
-
-
-def _began_at(record: dg.RunRecord) -> datetime:
-    """When a run started; of one that died before, when it was recorded."""
-    if record.start_time is not None:
-        return datetime.fromtimestamp(record.start_time, UTC)
-    return record.create_timestamp.replace(tzinfo=UTC)
 
 
 def _is_written(instance: dg.DagsterInstance, record: dg.RunRecord, partition: str) -> bool:

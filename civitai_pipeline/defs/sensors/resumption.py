@@ -26,7 +26,8 @@ MOST_LAUNCHES = 100
     default_status=dg.DefaultSensorStatus.STOPPED,
     description=(
         "Goes on with every version that has a listing never walked or a walk not at its end: watched versions as the "
-        "watchlist says, others as they were begun. Waits longer after each failure, up to six hours."
+        "watchlist says, others as they were begun. An audit that did not come to its first page is begun again. Waits "
+        "longer after each failure, up to six hours."
     ),
 )
 def resume_collection(context: dg.SensorEvaluationContext, store: LakeStore) -> dg.SensorResult:
@@ -64,6 +65,8 @@ def resume_collection(context: dg.SensorEvaluationContext, store: LakeStore) -> 
 
 def _decide(view: View, version: int) -> Launch | Skip:
     try:
-        return decide_resume(view.state(version), view.active(version), view.past(version), datetime.now(UTC))
+        state = view.state(version)
+        not_audited = view.not_audited(state) if state.is_complete else ()
+        return decide_resume(state, view.active(version), view.past(version), datetime.now(UTC), not_audited)
     except LakeError as error:
         return Skip(version, str(error))

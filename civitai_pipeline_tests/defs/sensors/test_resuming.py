@@ -16,6 +16,7 @@ from civitai_pipeline.defs.sensors import (
     resume_collection,
 )
 from civitai_pipeline.defs.sensors.records import ACTIVE, stop_reason
+from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.sandbox import DEMO_VERSIONS
 from civitai_pipeline.upkeep import decisions
 from civitai_pipeline.watchlist import WatchlistError
@@ -133,6 +134,29 @@ def test_trouble_after_some_pages_waits_too_and_a_refusal_waits_for_a_person(
     assert [result.success for result in carry_out(instance, tick(resume_collection, instance))] == [False]
     said = tick(resume_collection, instance).skip_message or ""
     assert "stopped with rejected, which needs a person (2 in a row); tried again after" in said
+
+
+def test_an_audit_that_did_not_come_to_its_first_page_is_begun_again(
+    instance: dg.DagsterInstance, lake: Lake, stand_in: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(f"versions: [{{id: {VERSION}, browsing_levels: [1, 2], page_size: 200}}]")
+    register_versions(instance, [VERSION])
+    walk(lake, browsing_levels=(1, 2))
+    monkeypatch.setattr(decisions, "LONGEST_DELAY", timedelta(0))
+    tags = {"dagster/schedule_name": "audit_collection"}
+    canceled = add_run(instance, dg.DagsterRunStatus.CANCELED, tags=tags)
+    assert not tick(resume_collection, instance).run_requests
+    instance.delete_run(canceled.run_id)
+    add_run(instance, dg.DagsterRunStatus.FAILURE, tags=tags)
+    stand_in.faults.add("forbidden", nth=2)
+    results = carry_out(instance, tick(resume_collection, instance))
+    assert [result.success for result in results] == [True], "one of two listings was walked"
+    monkeypatch.setattr(decisions, "FIRST_DELAY", timedelta(0))
+    [request] = tick(resume_collection, instance).run_requests
+    assert (config_of(request)["browsing_levels"], config_of(request)["restart"]) == ([2], True)
+    carry_out(instance, tick(resume_collection, instance))
+    assert tick(resume_collection, instance).skip_message == "1 version: all listings are at their end"
+    assert len(list(Ledger(lake, VERSION).walks())) == 4
 
 
 def test_what_a_person_cancelled_stays_so_until_a_person_runs_it(instance: dg.DagsterInstance, lake: Lake) -> None:

@@ -49,6 +49,7 @@ CHURN_EVERY_S = 0.4
 # Long after the last walk should be at its end, a soak that is not has failed.
 GIVE_UP_S = 1200.0
 LOOK_EVERY_S = 1.0
+AUDIT = "audit_collection"
 SENSORS = ("resume_collection", "repair_dead_runs", "tell_of_failures")
 # What is no function of the pages: the API is asked for names, and what taxonomies changed is a record.
 _NO_FUNCTION_OF_PAGES = {MODEL_VERSION_INFO, CATEGORY_CHANGES}
@@ -186,10 +187,17 @@ def _collect_under_fire(
     ui.start_schedule("refresh_collection")
     with churn:
         _wait_for(lambda: _are_at_end(lake, versions), GIVE_UP_S, "the end of all walks")
-    # Deletions hide images from a walk; a new one over the whole listing finds them.
-    ui.start_schedule("audit_collection")
-    _wait_for(lambda: all(_is_audited(instance, version) for version in versions), GIVE_UP_S, "an audit of all")
-    ui.stop_schedule("audit_collection")
+    # Deletions hide images from a walk; a new one over the whole listing finds them. One tick asks for it: an audit that
+    # is refused, or stopped on its first page, is for the sensor to begin again.
+    walks = _walks(lake, versions)
+    ui.start_schedule(AUDIT)
+    _wait_for(lambda: all(_is_asked_for(instance, version) for version in versions), GIVE_UP_S, "an audit of all")
+    ui.stop_schedule(AUDIT)
+    _wait_for(
+        lambda: all(more > before for more, before in zip(_walks(lake, versions), walks, strict=True)),
+        GIVE_UP_S,
+        "a new walk of all",
+    )
     _wait_for(lambda: _are_at_end(lake, versions), GIVE_UP_S, "the end of all new walks")
     return {"inserted": churn.inserted, "deleted": churn.deleted}
 
@@ -208,11 +216,14 @@ def _are_at_end(lake: Lake, versions: Sequence[int]) -> bool:
     return all(found and found[-1].last.next_cursor is None for found in walks)
 
 
-def _is_audited(instance: dg.DagsterInstance, version: int) -> bool:
-    """Whether a new walk over a version has begun; one whose very first page was refused has not."""
-    tags = {"dagster/partition": str(version), "dagster/schedule_name": "audit_collection"}
-    done = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
-    return bool(instance.get_runs(done, limit=1))
+def _walks(lake: Lake, versions: Sequence[int]) -> list[int]:
+    return [len(Ledger(lake, version).walk_numbers()) for version in versions]
+
+
+def _is_asked_for(instance: dg.DagsterInstance, version: int) -> bool:
+    """Whether the schedule has asked for an audit of a version; it leaves out those with a run under way."""
+    tags = {"dagster/partition": str(version), "dagster/schedule_name": AUDIT}
+    return bool(instance.get_runs(dg.RunsFilter(tags=tags), limit=1))
 
 
 def _is_idle(instance: dg.DagsterInstance) -> bool:

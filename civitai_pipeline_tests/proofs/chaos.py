@@ -187,8 +187,8 @@ def _collect_under_fire(
     ui.start_schedule("refresh_collection")
     with churn:
         _wait_for(lambda: _are_at_end(lake, versions), GIVE_UP_S, "the end of all walks")
-    # Deletions hide images from a walk; a new one over the whole listing finds them. One tick asks for it: an audit that
-    # is refused, or stopped on its first page, is for the sensor to begin again.
+    # Deletions hide images from a walk; a new one over the whole listing finds them. One tick asks for it: an audit
+    # that is refused, or stopped on its first page, is for the sensor to begin again.
     walks = _walks(lake, versions)
     ui.start_schedule(AUDIT)
     _wait_for(lambda: all(_is_asked_for(instance, version) for version in versions), GIVE_UP_S, "an audit of all")

@@ -28,6 +28,10 @@ Json = dict[str, Any]
 
 # A reader that never ends would be waited for.
 LONGEST_S = 600.0
+# Between two rounds, so that writers have processors left to write with: what is to be seen is whether they are waited
+# for, and with four readers that never rest eight writers need half an hour.
+REST_S = 0.5
+_ONE_THREAD = {"threads": 1}
 # Counts that a swap in the midst of a query would upset.
 _QUERIES = (
     "SELECT count(*), count(DISTINCT image_id) FROM images_unique",
@@ -84,6 +88,7 @@ def _until(stop: str) -> Iterator[None]:
     end = time.monotonic() + LONGEST_S
     while not Path(stop).exists() and time.monotonic() < end:
         yield
+        time.sleep(REST_S)
 
 
 def read_views(folder: str, stop: str, anew: bool) -> Json:
@@ -101,14 +106,14 @@ def read_views(folder: str, stop: str, anew: bool) -> Json:
             connection.sql(sql).fetchall()
 
     def open_and_query() -> None:
-        with duckdb.connect(str(lake.database), read_only=True) as newest:
+        with duckdb.connect(str(lake.database), read_only=True, config=_ONE_THREAD) as newest:
             query(newest)
 
     if anew:
         for _ in _until(stop):
             log.round(open_and_query)
         return log.as_dict()
-    with duckdb.connect(str(lake.database), read_only=True) as held:
+    with duckdb.connect(str(lake.database), read_only=True, config=_ONE_THREAD) as held:
         for _ in _until(stop):
             log.round(lambda: query(held))
     return log.as_dict()
@@ -153,7 +158,7 @@ def hold(folder: str, stop: str) -> Json:
         connection.execute(_QUERIES[0]).fetchone()
         Path(stop).with_suffix(".held").touch()
         for _ in _until(stop):
-            time.sleep(0.02)
+            pass
     for file in files:
         file.close()
     return log.as_dict()

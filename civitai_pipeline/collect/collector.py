@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind
+from civitai_pipeline.collect.circles import Trail
 from civitai_pipeline.collect.contract import ContractWatch
 from civitai_pipeline.collect.gaps import gap_at
 from civitai_pipeline.collect.position import Position, absent_from_repeat, new_walk, take_up
@@ -245,36 +246,34 @@ class Collector:
         """Lands page after page from ``position``; ends only by an exception."""
         self._stand_at(position)
         cursor, place = position.cursor, position.next_page
-        asked: set[Cursor] = set() if cursor is None else {cursor}
-        first_ids, previous_ids = self._ids_behind(position)
+        trail = self._trail_to(position)
         while True:
             page = self._fetch(cursor, self._options.limit, position.repeats.get(cursor))
             ids = _ids(page.items)
-            if page.next_cursor in asked:
-                raise _Stop(StopReason.STALLED, _stalled(f"gave the cursor {page.next_cursor!r} a second time"))
-            # Items without an id cannot be told apart, so a page of nothing else proves no repetition.
-            if ids == previous_ids and any(image_id is not None for image_id in ids):
-                raise _Stop(StopReason.STALLED, _stalled("gave the same page twice"))
-            # Compared as far as both reach, since a run may ask for larger pages than the one before it.
-            shared = min(len(ids), len(first_ids))
-            if shared and ids[:shared] == first_ids[:shared] and ids[0] is not None:
-                raise _Stop(StopReason.STALLED, _stalled("began again at the first page"))
+            circle = trail.circle(place.page, ids, page.next_cursor)
+            if circle is not None:
+                raise _Stop(StopReason.STALLED, _stalled(circle))
             self._land(page, place, cursor, position.repeats.get(cursor))
             if page.next_cursor is None:
                 raise _Stop(StopReason.AT_END)
             self._check_limits()
-            cursor, place, previous_ids = page.next_cursor, PageId(place.walk, place.page + 1), ids
-            asked.add(cursor)
+            trail.go_on(place.page, ids, page.next_cursor)
+            cursor, place = page.next_cursor, PageId(place.walk, place.page + 1)
 
-    def _ids_behind(self, position: Position) -> tuple[list[Any], list[Any]]:
-        """The ids of a walk's first page and of the one that led to ``position``: no answer may go back to either."""
+    def _trail_to(self, position: Position) -> Trail:
+        """What led to ``position``: no answer may go back there."""
+        trail = Trail(tells_changed=not position.repeats)
+        if position.cursor is None:
+            return trail
+        trail.asked.add(position.cursor)
         place = min(position.repeats.values(), default=position.next_page)
         # Another order grows at its front, so between two runs a whole page may honestly move to the next place.
-        if position.cursor is None or place.page == 1 or not self._listing.is_appended:
-            return [], []
-        first, before = (self._ledger.read(PageId(place.walk, page)) for page in (1, place.page - 1))
-        previous_ids = _ids(self._ledger.items(before)) if before.next_cursor == position.cursor else []
-        return _ids(first.items), previous_ids
+        if place.page > 1 and self._listing.is_appended:
+            first, before = (self._ledger.read(PageId(place.walk, page)) for page in (1, place.page - 1))
+            trail.first_ids = _ids(first.items)
+            if before.next_cursor == position.cursor:
+                trail.previous_ids = _ids(self._ledger.items(before))
+        return trail
 
     def _stand_at(self, position: Position) -> None:
         summary = self.summary

@@ -47,7 +47,7 @@ FAULT_SHARE = 1 / 3
 MOST_LOST_CURSORS = 4
 CHURN_EVERY_S = 0.4
 # Long after the last walk should be at its end, a soak that is not has failed.
-GIVE_UP_S = 1200.0
+GIVE_UP_S = 1800.0
 LOOK_EVERY_S = 1.0
 AUDIT = "audit_collection"
 SENSORS = ("resume_collection", "repair_dead_runs", "tell_of_failures")
@@ -250,6 +250,7 @@ def _judge(done: Chaos, lake: Lake, world: World, versions: Mapping[int, int]) -
     missing = _missing(lake, world, versions)
     for version in versions:
         held, ledger = _held(lake, version), Ledger(lake, version)
+        done.problems += _restarts(ledger)
         landed = {item["id"] for page in ledger.pages() for item in page.items}
         missing |= landed - set(held)
         done.twice += len(held) - len(set(held))
@@ -260,6 +261,18 @@ def _judge(done: Chaos, lake: Lake, world: World, versions: Mapping[int, int]) -
         done.problems.append(f"faults that never came: {', '.join(sorted(never))}")
     if left := [path.name for path in (lake.root / ".tmp").iterdir()]:
         done.problems.append(f"temporary files are left: {', '.join(left)}")
+
+
+def _restarts(ledger: Ledger) -> list[str]:
+    """Pages that landed though the stand-in had silently begun again at the first one."""
+    found, first = [], set[int]()
+    for page in ledger.pages():
+        ids = {item["id"] for item in page.items}
+        if page.id.page == 1:
+            first = ids
+        elif page.confirms is None and 2 * len(ids & first) > max(len(ids), len(first)):
+            found.append(f"page {page.id} of {ledger.version} is the first one again")
+    return found
 
 
 def _stop_reasons(instance: dg.DagsterInstance) -> Counter[str]:

@@ -31,7 +31,7 @@ LONGEST_S = 600.0
 # Between two rounds, so that writers have processors left to write with: what is to be seen is whether they are waited
 # for, and with four readers that never rest eight writers need half an hour.
 REST_S = 0.5
-_ONE_THREAD = {"threads": 1}
+_ONE_THREAD: dict[str, Any] = {"threads": 1}
 # Counts that a swap in the midst of a query would upset.
 _QUERIES = (
     "SELECT count(*), count(DISTINCT image_id) FROM images_unique",

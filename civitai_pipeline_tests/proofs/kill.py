@@ -104,8 +104,8 @@ def prove(seed: int, folder: Path) -> list[Verdict]:
     # Runs of the UI wait for the queue and the daemon most of the time, which leaves the cores to the others.
     with ThreadPoolExecutor(2) as threads:
         both = [
-            threads.submit(kill_and_resume, 420, seed, folder / "collect", lakes=20),
-            threads.submit(kill_and_relaunch, 80, seed, folder / "ui"),
+            threads.submit(kill_and_resume, 450, seed, folder / "collect", lakes=18),
+            threads.submit(kill_and_relaunch, 50, seed, folder / "ui"),
         ]
         collect, ui = (one.result() for one in both)
     collect.print(f"kills of civitai-pipeline collect, seed {seed}")

@@ -30,6 +30,7 @@ from civitai_pipeline_tests.proofs.grounds import (
 from civitai_pipeline_tests.proofs.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 PAGE_SIZE = 3
@@ -58,10 +59,23 @@ class Dice(Script):
     """A random fault on a share of all requests, the same for a seed and an order of requests.
 
     Every fault of the vocabulary comes before one comes again.
+
+    Args:
+        seed: Makes the draws the same.
+        most_lost_cursors: How many cursors are lost in all.
+        share: The share of requests that meet a fault.
+        deck: The faults to draw from, each as often as it is there.
     """
 
-    def __init__(self, seed: int, most_lost_cursors: int, share: float = FAULT_SHARE) -> None:
+    def __init__(
+        self,
+        seed: int,
+        most_lost_cursors: int,
+        share: float = FAULT_SHARE,
+        deck: Sequence[Fault] = VOCABULARY,
+    ) -> None:
         super().__init__(self._roll)
+        self._full_deck = deck
         self._most_lost_cursors = most_lost_cursors
         self._share = share
         self._deck: list[Fault] = []
@@ -73,7 +87,7 @@ class Dice(Script):
         self.requests += 1
         if self._random.random() >= self._share:
             return None
-        self._deck = self._deck or self._random.sample(VOCABULARY, len(VOCABULARY))
+        self._deck = self._deck or self._random.sample(self._full_deck, len(self._full_deck))
         fault = self._deck.pop()
         if fault.name in _LOST and sum(self.faults[name] for name in _LOST) >= self._most_lost_cursors:
             fault = Fault("server_error")

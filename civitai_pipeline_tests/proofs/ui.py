@@ -33,6 +33,7 @@ ASK_EVERY_S = 0.5
 # With two cores busy, an answer of the webserver may take some seconds.
 ANSWER_S = 60.0
 STOP_S = 60.0
+STOP_TRIES, TICK_WRITES_BACK_S = 10, 10.0
 
 _WHERE = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"
 _LAUNCH = """
@@ -49,7 +50,7 @@ _STATES = """
 query($where: RepositorySelector!) {
   sensorsOrError(repositorySelector: $where) { ... on Sensors { results { name sensorState { id selectorId
     ticks(limit: 1000) { status error { message } } } } } }
-  schedulesOrError(repositorySelector: $where) { ... on Schedules { results { name scheduleState { id selectorId
+  schedulesOrError(repositorySelector: $where) { ... on Schedules { results { name scheduleState { id selectorId status
     ticks(limit: 1000) { status error { message } } } } } }
 }"""
 _STOP_SCHEDULE = """
@@ -177,12 +178,25 @@ class Ui:
         self._asked("startSchedule", "ScheduleStateResult", _SCHEDULE, which={**self._where, "scheduleName": name})
 
     def stop_schedule(self, name: str) -> None:
-        """Turns a schedule off."""
-        for schedule in self._states()["schedulesOrError"]["results"]:
-            if schedule["name"] == name:
-                self._asked(
-                    "stopRunningSchedule", "ScheduleStateResult", _STOP_SCHEDULE, id=schedule["scheduleState"]["id"]
-                )
+        """Turns a schedule off.
+
+        A tick under way writes the state that it began with back when it ends, so it is looked at whether it stays off.
+
+        Raises:
+            AssertionError: It does not stay off.
+        """
+        for _ in range(STOP_TRIES):
+            state = self._schedule_state(name)
+            if state["status"] == "STOPPED":
+                return
+            self._asked("stopRunningSchedule", "ScheduleStateResult", _STOP_SCHEDULE, id=state["id"])
+            time.sleep(TICK_WRITES_BACK_S)
+        raise AssertionError(f"the schedule {name} cannot be turned off")
+
+    def _schedule_state(self, name: str) -> Json:
+        found = self._states()["schedulesOrError"]["results"]
+        [state] = [schedule["scheduleState"] for schedule in found if schedule["name"] == name]
+        return dict(state)
 
     def ticks(self) -> dict[str, Counter[str]]:
         """How the ticks of each sensor and schedule ended, and by how many; a failure with what it said."""

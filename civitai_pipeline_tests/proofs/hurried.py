@@ -20,7 +20,7 @@ from civitai_pipeline.upkeep import decisions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TICK_S = 3
+TICK_S = 5
 # An audit every minute, so that one can be asked for soon; a refresh now and then, or it would be all that is done.
 EVERY_MINUTE, NOW_AND_THEN = "* * * * *", "*/4 * * * *"
 MAX_BODY_BYTES = 8 * 2**20

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint types tests prove bench format lock audit clean
+.PHONY: help setup demo dev test lint types tests prove bench growth format lock audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-8s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ prove: $(READY) ## Run the long proofs and print their table; SEED=n draws other
 
 bench: $(READY) ## Measure the tables of 100,000 made-up items, and of 1,000 more on 10,000 and 300,000
 	$(BIN)/python -m civitai_pipeline_tests.bench
+
+growth: $(READY) ## Measure how time, memory, files and the UI grow with items and with versions; takes an hour
+	$(BIN)/python -m civitai_pipeline_tests.bench.growth
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format .

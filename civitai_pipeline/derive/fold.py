@@ -6,6 +6,7 @@ Each slab's changes are set aside in files, so memory does not grow with the num
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from civitai_pipeline.prompts.items import Outcome
 from civitai_pipeline.prompts.text import storable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -48,22 +50,33 @@ KEYS = ("image_id", "created_at", "reaction_count", "prompt_hash")
 _BROUGHT_SCHEMA = pa.schema([*(CONTENT_SCHEMA.field(name) for name in KEYS), *_PLACE])
 # What tells one refused item from another, and where it belongs.
 _REFUSED_KEYS = ("image_id", "page", "position")
+_DIGEST_BYTES = 16
 _REFUSED_SCHEMA = pa.schema(
     [
         *(pa.field(name, schemas.REJECTED_IMAGES.column(name).type) for name in _REFUSED_KEYS),
-        pa.field("text", schemas.VARCHAR),
+        pa.field("digest", pa.binary(_DIGEST_BYTES)),
         *_PLACE,
     ]
 )
 
 
 def refusal_keys(rejected: pa.Table) -> pa.Table:
-    """Image id, page and position of rejected images, and the JSON of those that have no id to be told apart by."""
+    """Image id, page and position of rejected images, and a digest of the JSON of those that have no id.
+
+    Not the JSON itself: a page may hold megabytes of it, and all of a version's are compared at once.
+    """
     keys = rejected.select(_REFUSED_KEYS)
     if not keys.column("image_id").null_count:
-        return keys.append_column("text", pa.nulls(len(keys), schemas.VARCHAR))
+        return keys.append_column("digest", pa.nulls(len(keys), pa.binary(_DIGEST_BYTES)))
     texts = pc.if_else(rejected.column("image_id").is_null(), rejected.column("item"), None)
-    return keys.append_column("text", texts)
+    digests = [None if text is None else blake2b(text, digest_size=_DIGEST_BYTES).digest() for text in _bytes_of(texts)]
+    return keys.append_column("digest", pa.array(digests, pa.binary(_DIGEST_BYTES)))
+
+
+def _bytes_of(texts: pa.ChunkedArray) -> Iterator[bytes | None]:
+    for text in texts:
+        value = text.as_py()
+        yield None if value is None else value.encode()
 
 
 class _Seen:

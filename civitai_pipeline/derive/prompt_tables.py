@@ -374,15 +374,18 @@ def _refusals_held(start: _Start) -> pa.Table:
         return refusal_keys(schemas.REJECTED_IMAGES.arrow_schema.empty_table())
     columns = ["image_id", "page", "position"]
     keys = start.rejected_images.read(columns)
+    if not keys.column("image_id").null_count:
+        return refusal_keys(keys)
     # Without an id an item is told by its text, which is large, and hardly ever needed.
-    return refusal_keys(start.rejected_images.read([*columns, "item"]) if keys.column("image_id").null_count else keys)
+    parts = start.rejected_images.batches([*columns, "item"])
+    return pa.concat_tables([refusal_keys(pa.Table.from_batches([part])) for part in parts])
 
 
 _REJECTED = """
 SELECT slab, row FROM (SELECT * EXCLUDE (number), 0 AS slab, number AS row FROM held UNION ALL BY NAME FROM refused)
 WHERE image_id IS NULL OR image_id NOT IN (SELECT image_id FROM accepted)
 QUALIFY row_number() OVER (
-    PARTITION BY image_id, text, CASE WHEN image_id IS NULL THEN position END ORDER BY slab DESC
+    PARTITION BY image_id, digest, CASE WHEN image_id IS NULL THEN position END ORDER BY slab DESC
 ) = 1
 ORDER BY split_part(page, '/', 1)::INTEGER, split_part(page, '/', 2)::INTEGER, position
 """

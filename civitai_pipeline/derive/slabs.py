@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 # Some 5,000 items: 8 MB of rows, half a second's work, and little enough for each process to hold one.
 PAGES_PER_SLAB = 25
+# Where pages are larger, a slab ends with the page that takes what is kept of its text beyond this; otherwise a hundred
+# pages of 3.5 MB, which a few prompts of a megabyte each make, took 2.3 GB.
+TEXT_PER_SLAB = 16_000_000
 # A process takes half a second to start; for fewer pages than this they bring nothing.
 LEAST_PAGES_FOR_PROCESSES = 100
 # What the processes read passes through the one that folds, which keeps up with about this many.
@@ -108,7 +111,11 @@ def read_slabs(lake: Lake, version: int, order: Sequence[PageId]) -> Iterator[Sl
         except (BrokenProcessPool, OSError) as error:
             log.warning("reading pages in several processes failed (%s); going on in one", error)
     while waiting:
-        yield read_slab(lake, version, waiting.popleft())
+        places = waiting.popleft()
+        slab = read_slab(lake, version, places, TEXT_PER_SLAB)
+        if len(slab.pages) < len(places):
+            waiting.appendleft(places[len(slab.pages) :])
+        yield slab
 
 
 def _cores() -> int:
@@ -127,10 +134,13 @@ def _read_by_processes(lake: Lake, version: int, waiting: deque[Sequence[PageId]
         while waiting or running:
             # One more than there are processes, so that none waits while a slab is folded.
             while waiting and len(running) <= processes:
-                running.append((waiting[0], pool.submit(_serve_slab, lake, version, waiting[0])))
+                running.append((waiting[0], pool.submit(_serve_slab, lake, version, waiting[0], TEXT_PER_SLAB)))
                 waiting.popleft()
             slab = running[0][1].result()
-            running.popleft()
+            places, _ = running.popleft()
+            if len(slab.pages) < len(places):
+                rest = places[len(slab.pages) :]
+                running.appendleft((rest, pool.submit(_serve_slab, lake, version, rest, TEXT_PER_SLAB)))
             yield slab
     finally:
         waiting.extendleft(reversed([places for places, _ in running]))
@@ -151,14 +161,20 @@ def _serve_parent() -> None:
     Thread(target=follow, daemon=True).start()
 
 
-def _serve_slab(lake: Lake, version: int, places: Sequence[PageId]) -> Slab:
-    """The pages at ``places``; what Arrow keeps of an earlier slab's memory is given back before."""
+def _serve_slab(lake: Lake, version: int, places: Sequence[PageId], most_text: int) -> Slab:
+    """:func:`read_slab` here; what Arrow keeps of an earlier slab's memory is given back before."""
     pa.default_memory_pool().release_unused()
-    return read_slab(lake, version, places)
+    return read_slab(lake, version, places, most_text)
 
 
-def read_slab(lake: Lake, version: int, places: Sequence[PageId]) -> Slab:
-    """The pages at ``places``, read in this process.
+def read_slab(lake: Lake, version: int, places: Sequence[PageId], most_text: int = TEXT_PER_SLAB) -> Slab:
+    """The pages at ``places``, or the first of them if they hold much text, read in this process.
+
+    Args:
+        lake: The lake.
+        version: The model version.
+        places: The pages.
+        most_text: With the page that takes what is kept of their text beyond so many characters, it ends.
 
     Raises:
         LakeError: The lake cannot be read, or a page is damaged.
@@ -166,8 +182,16 @@ def read_slab(lake: Lake, version: int, places: Sequence[PageId]) -> Slab:
     ledger = Ledger(lake, version)
     rows: list[tuple[Any, ...]] = []
     forms: list[str] = []
+    pages: list[PageReading] = []
+    text = 0
     with _without_collector():
-        pages = [_read_page(ledger, place, rows, forms) for place in places]
+        for place in places:
+            before = len(rows)
+            pages.append(_read_page(ledger, place, rows, forms))
+            text += sum(map(len, pages[-1].refused.values()))
+            text += sum(len(value) for row in rows[before:] for value in row if type(value) is str)
+            if text > most_text:
+                break
         fields = list(CONTENT_SCHEMA)[:-1]
         columns = zip(*rows, strict=True) if rows else ([] for _ in fields)
         arrays = [pa.array(values, field.type) for values, field in zip(columns, fields, strict=True)]

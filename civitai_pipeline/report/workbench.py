@@ -18,12 +18,14 @@ Questions put to these relations belong in ``sections``.
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 import duckdb
 
 from civitai_pipeline.derive.analyses.resources import USED_RESOURCES
+from civitai_pipeline.derive.bounded import most_memory
 from civitai_pipeline.report import words
 from civitai_pipeline.report.names import explorer_file_name
 
@@ -122,6 +124,8 @@ class Workbench:
     """
 
     def __init__(self, tables: VersionTables) -> None:
+        # What does not fit lies in files meanwhile.
+        self._folder = TemporaryDirectory(prefix="civitai_pipeline-")
         # Nothing may reach for the network, whatever a prompt says.
         self._connection = duckdb.connect(
             ":memory:",
@@ -129,6 +133,9 @@ class Workbench:
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
                 "enable_external_access": "false",
+                "memory_limit": f"{most_memory(len(tables.prompts))}B",
+                "temp_directory": self._folder.name,
+                "preserve_insertion_order": "false",
             },
         )
         self._connection.execute("SET TimeZone = 'UTC'")
@@ -153,6 +160,7 @@ class Workbench:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+        self._folder.cleanup()
 
     def has(self, analysis: str) -> bool:
         """Whether an analysis is known."""

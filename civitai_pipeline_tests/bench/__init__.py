@@ -1,1 +1,1 @@
-"""The benchmark behind docs/performance.md: how long the tables of many items take, and how much memory."""
+"""The benchmarks behind docs/performance.md and docs/scaling.md: how long things take, in how much memory."""

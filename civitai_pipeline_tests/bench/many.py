@@ -7,33 +7,40 @@ its pages, its tables, its runs and what Dagster keeps of them, each with the id
 from __future__ import annotations
 
 import os
-import shutil
-import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from civitai_pipeline.lake import tables
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.pages import encode, raw_body
 from civitai_pipeline.lake.paths import Lake
+from civitai_pipeline.lake.schema_versions import stamp
 from civitai_pipeline.lake.schemas import TABLES
 from civitai_pipeline.sandbox import Sandbox, World
+from civitai_pipeline_tests.bench.records import copy_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from civitai_pipeline.lake.schemas import Table
 
 # Of as many digits as the copies' ids, so that one text can be put in place of the other.
 OPEN, AT_END = 910_000, 910_001
 FIRST_COPY = 910_002
 MODEL = 9001
 IMAGES = 100
+# Of so many versions one has an open walk. Of 2,000 that is a hundred: as many runs as a tick asks for at most, so
+# that a tick looks at all versions.
+OPEN_EVERY = 20
+# Copies were fetched so long before their originals: what was fetched just now, no schedule asks for again.
+AGO = timedelta(hours=6)
 _IMAGE_IDS = ("image_id", "duplicate_of", "near_duplicate_group")
 # More than any image id that the stand-in gives, so that no two versions share an image.
 _IDS_APART = 1_000_000_000
@@ -95,82 +102,61 @@ def run(grounds: Grounds, *arguments: str) -> str:
 def copies(count: int) -> Iterator[tuple[int, int]]:
     """For each copy that makes ``count`` versions: what it is a copy of, and its own id."""
     for number in range(count - 2):
-        yield (OPEN, AT_END)[number % 2], FIRST_COPY + number
+        yield (OPEN if (number + 2) % OPEN_EVERY == 0 else AT_END), FIRST_COPY + number
 
 
 def grow(grounds: Grounds, before: int, count: int) -> None:
     """Makes ``count`` versions of the ``before`` that there are."""
     fresh = list(copies(count))[max(before - 2, 0) :]
+    originals = {source: _Original(grounds.lake, source) for source in (OPEN, AT_END)}
     for source, version in fresh:
-        _copy_pages(grounds.lake, source, version)
-        _copy_tables(grounds.lake, source, version)
-        for report in grounds.lake.reports.glob(f"{source}*"):
-            shutil.copy(str(report), str(report).replace(str(source), str(version)))
-    _copy_records(grounds.home, fresh)
+        originals[source].copy(version)
+    copy_records(grounds.home, fresh)
 
 
-def _copy_pages(lake: Lake, source: int, version: int) -> None:
-    for page in Ledger(lake, source).pages():
-        listing = {**page.listing, "model_version_id": version}
-        copied = replace(page, model_version_id=version, listing=listing)
-        path = lake.page(version, page.id.walk, page.id.page)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        raw = raw_body(lake.page(source, page.id.walk, page.id.page).read_bytes())
-        # Not landed: to wait for the disk with each of thousands of files would take longer than all that is measured.
-        path.write_bytes(encode(copied, raw))
+class _Original:
+    """What the lake holds of a version that was collected, read once for all its copies."""
 
+    def __init__(self, lake: Lake, version: int) -> None:
+        self._lake = lake
+        self._version = version
+        ledger = Ledger(lake, version)
+        self._pages = [
+            (page, raw_body(lake.page(version, page.id.walk, page.id.page).read_bytes())) for page in ledger.pages()
+        ]
+        self._tables = {table: tables.read_table(lake, table, version) for table in TABLES}
+        self._reports = {path.name: path.read_bytes() for path in lake.reports.glob(f"{version}*")}
 
-def _copy_tables(lake: Lake, source: int, version: int) -> None:
-    for table in TABLES:
-        data = pq.read_table(str(lake.table(table, source)))
+    def copy(self, version: int) -> None:
+        """Makes the copy with the id ``version``."""
+        for page, raw in self._pages:
+            listing = {**page.listing, "model_version_id": version}
+            copied = replace(page, model_version_id=version, listing=listing, fetched_at=page.fetched_at - AGO)
+            path = self._lake.page(version, page.id.walk, page.id.page)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not landed: to wait for the disk with each of thousands of files would take longer than all that is
+            # measured.
+            path.write_bytes(encode(copied, raw))
+        for table, data in self._tables.items():
+            self._copy_table(table, data, version)
+        for name, report in self._reports.items():
+            (self._lake.reports / name.replace(str(self._version), str(version))).write_bytes(report)
+
+    def _copy_table(self, table: Table, data: pa.Table, version: int) -> None:
         metadata = data.schema.metadata
         for name in set(_IMAGE_IDS) & set(data.column_names):
             data = _with(data, name, pc.add(data[name], pa.scalar((version - OPEN) * _IDS_APART)))
         data = _with(data, "model_version_id", pa.array([version] * len(data), pa.int64()))
         if "listing" in data.column_names:
-            data = _with(data, "listing", pc.replace_substring(data["listing"], str(source), str(version)))
-        path = str(lake.table(table, version))
-        pq.write_table(data.cast(table.arrow_schema).replace_schema_metadata(metadata), path, compression="zstd")
+            data = _with(data, "listing", pc.replace_substring(data["listing"], str(self._version), str(version)))
+        if "walk" in data.column_names and "fetched_at" in data.column_names:
+            data = _with(data, "fetched_at", pc.subtract(data["fetched_at"], pa.scalar(AGO)))
+        metadata = stamp(table, metadata)
+        data = data.cast(table.arrow_schema).replace_schema_metadata(metadata)
+        # Sealed, or readers would take it for damaged; but not waited for, as said of the pages.
+        with tables._sealed(self._lake.table(table, version), table, version, data.schema) as writer:
+            writer.write_table(data)
 
 
 def _with(data: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return data.set_column(data.column_names.index(name), name, values)
-
-
-def _copy_records(home: Path, fresh: list[tuple[int, int]]) -> None:
-    """Copies what Dagster's own files hold of the runs.
-
-    Reported through Dagster, each of a run's hundred events would cost 8 ms of processor time: half an hour.
-    """
-    history = home / "history"
-    with sqlite3.connect(history / "runs.db") as runs, sqlite3.connect(history / "runs" / "index.db") as index:
-        origin = {int(version): run_id for run_id, version in runs.execute("SELECT run_id, partition FROM runs")}
-        for source, version in fresh:
-            old, new = origin[source], str(UUID(int=version << 64))
-            changes = ((old, new), (str(source), str(version)))
-            _copy_rows(runs, "runs", "run_id", old, changes)
-            _copy_rows(runs, "run_tags", "run_id", old, changes)
-            _copy_rows(index, "event_logs", "run_id", old, changes)
-            _copy_rows(index, "asset_check_executions", "run_id", old, changes)
-            _copy_rows(index, "dynamic_partitions", "partition", str(source), changes)
-            shutil.copy(history / "runs" / f"{old}.db", history / "runs" / f"{new}.db")
-            with sqlite3.connect(history / "runs" / f"{new}.db") as log:
-                log.execute("PRAGMA synchronous = OFF")
-                log.execute("UPDATE event_logs SET run_id = ?, event = replace(replace(event, ?, ?), ?, ?)",
-                            (new, *changes[0], *changes[1]))  # fmt: skip
-
-
-def _copy_rows(
-    database: sqlite3.Connection, table: str, key: str, value: str, changes: tuple[tuple[str, str], ...]
-) -> None:
-    """Copies the rows of a key with some texts in place of others."""
-    columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})") if row[1] != "id"]
-    changed = ", ".join(
-        f"CASE WHEN typeof({name}) = 'text' THEN replace(replace({name}, ?, ?), ?, ?) ELSE {name} END"
-        for name in columns
-    )
-    texts = [text for _ in columns for change in changes for text in change]
-    database.execute(
-        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {changed} FROM {table} WHERE {key} = ?",  # noqa: S608 - ours
-        [*texts, value],
-    )

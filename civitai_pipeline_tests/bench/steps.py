@@ -102,23 +102,32 @@ PARTS = frozenset({near_duplicates.__name__})
 def main(name: str, folder: str) -> None:
     """Runs a step and prints its cost: seconds by the clock and by the processors, bytes at the peak, rows."""
     lake = Lake.at(folder)
-    with _Memory() as memory:
+    print_cost(lambda: STEPS[name](lake))
+
+
+def print_cost(work: Callable[[], int]) -> None:
+    """Does some work, which returns a number of rows, and prints its cost as JSON."""
+    with Memory(os.getpid()) as memory:
         started, cpu = time.perf_counter(), _cpu()
-        rows = STEPS[name](lake)
+        rows = work()
         elapsed, used = time.perf_counter() - started, _cpu() - cpu
     cost = {"elapsed_s": elapsed, "cpu_s": used, "peak_bytes": memory.peak_bytes, "rows": rows}
     sys.stdout.write(json.dumps(cost) + "\n")
 
 
-class _Memory(Thread):
-    """The most memory that this process and those it started hold together, looked at all the while.
+class Memory(Thread):
+    """The most memory that a process and those it started hold together, looked at all the while.
 
     Where there is no /proc, the sum of what each held at its own most, which is more.
+
+    Args:
+        pid: The process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self.peak_bytes = 0
+        self._pid = pid
         self._done = Event()
 
     def __enter__(self) -> Self:
@@ -135,17 +144,19 @@ class _Memory(Thread):
     def run(self) -> None:
         # At least once: where the system is asked instead, a process of a moment is said to hold what its parent did.
         while True:
-            self.peak_bytes = max(self.peak_bytes, sum(map(_resident, [os.getpid(), *_children(os.getpid())])))
+            self.peak_bytes = max(self.peak_bytes, sum(map(_resident, family(self._pid))))
             if self._done.wait(0.05):
                 return
 
 
-def _children(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """A process and all that it started, as far as /proc says."""
     try:
-        own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        # Each thread has children of its own.
+        own = [child for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
     except OSError:
-        return []
-    return [descendant for child in map(int, own) for descendant in (child, *_children(child))]
+        own = []
+    return [pid, *(one for child in own for one in family(int(child)))]
 
 
 def _resident(pid: int) -> int:

@@ -12,9 +12,10 @@ import pytest
 from civitai_pipeline.collect.collector import Collector
 from civitai_pipeline.collect.options import CollectOptions
 from civitai_pipeline.definitions import build_defs
+from civitai_pipeline.defs import schedules
 from civitai_pipeline.defs.partitions import register_versions
 from civitai_pipeline.defs.resources import LakeStore, client_for
-from civitai_pipeline.defs.schedules import SCHEDULES, audit_collection, refresh_collection
+from civitai_pipeline.defs.schedules import SCHEDULES, audit_collection, begun_at, refresh_collection
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.sandbox import DEMO_VERSIONS
 from civitai_pipeline.settings import load_settings
@@ -57,11 +58,13 @@ def walk(instance: dg.DagsterInstance, version: int = VERSION, **options: Any) -
     Collector(client_for(settings), Lake.at(settings.lake), version, CollectOptions(**options)).run()
 
 
-def tick(schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance) -> tuple[list[dg.RunRequest], list[str]]:
+def tick(
+    schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance, at: datetime = SIX
+) -> tuple[list[dg.RunRequest], list[str]]:
     """The runs that a schedule asks for, and what it says where it asks for none."""
     with dg.build_schedule_context(
         instance=instance,
-        scheduled_execution_time=SIX,
+        scheduled_execution_time=at,
         resources={"store": LakeStore()},
         repository_def=DEFS.get_repository_def(),
     ) as context:
@@ -97,6 +100,28 @@ def test_the_versions_of_a_watched_model_are_refreshed(instance: dg.DagsterInsta
     )
     assert result.success
     assert [request.partition_key for request in tick(refresh_collection, instance)[0]] == [str(VERSION)]
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_where_ticks_are_cut_short_all_versions_have_their_turn(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(f"versions: [{', '.join(f'{{id: {version}}}' for version in DEMO_VERSIONS[:3])}]")
+    for version in DEMO_VERSIONS[:3]:
+        walk(instance, version)
+    assert len(tick(refresh_collection, instance)[0]) == 3
+    monkeypatch.setattr(schedules, "TICK_BUDGET_S", 0.0)
+    asked = [tick(refresh_collection, instance, SIX + timedelta(hours=6 * number))[0] for number in range(6)]
+    assert [len(requests) for requests in asked] == [1] * 6
+    assert {requests[0].partition_key for requests in asked} == {str(version) for version in DEMO_VERSIONS[:3]}
+
+
+def test_ticks_begin_evenly_among_the_versions() -> None:
+    versions = list(range(10_000))
+    begun = [begun_at(versions, SIX + timedelta(hours=6 * number)) for number in range(12)]
+    assert all(sorted(order) == versions for order in begun)
+    # Of ten thousand versions, each tick gets through two: within twelve ticks all have had their turn.
+    assert len({version for order in begun for version in order[:2_000]}) == len(versions)
 
 
 def test_each_skip_is_explained(instance: dg.DagsterInstance) -> None:

@@ -9,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from civitai_pipeline.derive import bounded
+from civitai_pipeline.derive import bounded, gathering
 from civitai_pipeline.derive.bounded import bounded_database, collect
+from civitai_pipeline.derive.gathering import Plan, SlabFiles, gathered
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from .landing import Pages
 
 NUMBERS = pa.schema([pa.field("number", pa.int64())])
 
@@ -44,3 +47,30 @@ def test_the_bound_follows_the_images() -> None:
         with bounded_database(images) as connection:
             limits.append(connection.sql("SELECT current_setting('memory_limit')").fetchall()[0][0])
     assert limits == ["381.4 MiB", "381.4 MiB", "1.8 GiB"]
+
+
+def test_items_without_an_id_are_told_apart_whatever_their_text_takes(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "LEAST_MEMORY", 20_000_000)
+    for half in range(2):
+        for number in range(20):
+            pages.land(*({"id": None, "text": f"{number} {item}" + " kite" * 20_000} for item in range(20)))
+        # The second time with those of the first in the table.
+        rejected = pages.bring_up().rejected_images
+        assert len(rejected) == 400
+        assert {row["page"] for row in rejected.to_pylist()} == {f"1/{20 * half + n}" for n in range(1, 21)}
+
+
+def test_large_rows_are_gathered_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "_MOST_BYTES", 10_000)
+    schema = pa.schema([pa.field("text", pa.string())])
+    files = SlabFiles(tmp_path / "slabs", schema)
+    files.put(1, pa.table([["kite"] * 100], schema=schema))
+    files.put(2, pa.table([["kite" * 1000] * 5], schema=schema))
+    files.put(3, pa.table([["kite" * 9000]], schema=schema))
+    places = [(1, row) for row in range(100)] + [(2, row) for row in range(5)] + [(3, 0)]
+    plan = Plan(*(np.array(column) for column in zip(*places, strict=True)))
+    pieces = list(gathered(plan, (), files, 60))
+    assert [len(piece) for piece in pieces] == [60, 42, 2, 1, 1]
+    assert pa.concat_tables(pieces)["text"].to_pylist() == ["kite"] * 100 + ["kite" * 1000] * 5 + ["kite" * 9000]

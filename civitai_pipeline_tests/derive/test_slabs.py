@@ -16,6 +16,7 @@ from civitai_pipeline.derive import slabs
 from civitai_pipeline.derive.slabs import read_slab, read_slabs
 from civitai_pipeline.lake.compaction import compact
 from civitai_pipeline.lake.files import LakeError
+from civitai_pipeline.lake.pages import PageId
 
 from .landing import VERSION, Pages, image, same
 
@@ -64,6 +65,23 @@ def test_bundles_are_read_alike_by_one_process_and_by_several(pages: Pages, monk
     monkeypatch.setattr(slabs, "LEAST_PAGES_FOR_PROCESSES", 1)
     monkeypatch.setattr(slabs, "_cores", lambda: 2)
     assert same(before, pages.build())
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_slab_ends_where_its_pages_hold_much_text(pages: Pages, monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    for number in range(1, 10):
+        # A refused item's text is kept as well, and a page is never cut.
+        long = image(number, "a kite " * 400) if number % 3 else {"id": None, "meta": {"prompt": "a kite " * 400}}
+        pages.land(long, image(100 + number, "a kite"))
+    pages.land(image(1), confirms=PageId(1, 1))
+    order, together = pages.ledger.order(), pages.build()
+    monkeypatch.setattr(slabs, "TEXT_PER_SLAB", 5_000, raising=False)
+    monkeypatch.setattr(slabs, "LEAST_PAGES_FOR_PROCESSES", 1)
+    monkeypatch.setattr(slabs, "_cores", lambda: cores)
+    read = list(read_slabs(pages.lake, VERSION, order))
+    assert [len(slab.pages) for slab in read] == [2] * 5
+    assert [reading.page.id for slab in read for reading in slab.pages] == order
+    assert same(together, pages.build())
 
 
 def test_a_damaged_page_is_named_by_whichever_process_reads_it(many: Pages) -> None:

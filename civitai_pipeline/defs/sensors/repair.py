@@ -22,6 +22,7 @@ INTERVAL_S = 60
 # A summary is made from all pages of its version, which takes a second or two for a large one.
 RUNS_PER_TICK = 10
 DIED = "The process of this run is gone; what it landed is kept."
+_LOOKED_AT = 100
 # Clocks that are kept in step by the network differ by far less.
 AHEAD = timedelta(hours=1)
 # Killed, they would hold a place in the pool for ever.
@@ -125,22 +126,26 @@ def _write_missing_summary(instance: dg.DagsterInstance, lake: Lake, record: dg.
     collects = run.job_name == collect.name or HOST_TAG in run.tags
     if not collects or partition is None or _was_only_queued(record):
         return None
-    if summary_in_log(instance, image_pages.key, run.run_id):
+    if _is_known(instance, record, partition):
         return None
-    try:
-        version = parse_id(partition)
-    except ValueError:
-        return None
-    if _is_written(instance, record, partition):
-        return None
-    summary = summary_of_dead_run(lake, version, run.run_id, started_at=began_at(record), ended_at=ended_at(record))
-    if run.status is dg.DagsterRunStatus.CANCELED:
-        summary.stop_reason = StopReason.CANCELED
-    summary.error = "; ".join(failures_in_log(instance, run.run_id)) or summary.error
+    # Dagster's records in files note an event in the run's log first, and then where assets are looked up. Killed
+    # between the two, as 3 of 400 runs were, a run has a summary that nobody sees.
+    said = summary_in_log(instance, image_pages.key, run.run_id)
+    if said is None:
+        try:
+            version = parse_id(partition)
+        except ValueError:
+            return None
+        began, ended = began_at(record), ended_at(record)
+        summary = summary_of_dead_run(lake, version, run.run_id, started_at=began, ended_at=ended)
+        if run.status is dg.DagsterRunStatus.CANCELED:
+            summary.stop_reason = StopReason.CANCELED
+        summary.error = "; ".join(failures_in_log(instance, run.run_id)) or summary.error
+        said = summary.as_dict()
     instance.report_runless_asset_event(
-        dg.AssetObservation(image_pages.key, partition=partition, metadata=summary_metadata(summary.as_dict()))
+        dg.AssetObservation(image_pages.key, partition=partition, metadata=summary_metadata(said))
     )
-    return f"run {_short(run)} of version {version}: its summary is written, {summary.pages} pages had landed"
+    return f"run {_short(run)} of version {partition}: its summary is written, {said['pages']} pages had landed"
 
 
 def _was_only_queued(record: dg.RunRecord) -> bool:
@@ -149,16 +154,21 @@ def _was_only_queued(record: dg.RunRecord) -> bool:
     return run.status is dg.DagsterRunStatus.CANCELED and record.start_time is None and HOST_TAG not in run.tags
 
 
-def _is_written(instance: dg.DagsterInstance, record: dg.RunRecord, partition: str) -> bool:
-    """Whether an earlier tick wrote the summary but died before it could note that."""
-    since = ended_at(record).timestamp() - 1
-    filters = dg.AssetRecordsFilter(asset_key=image_pages.key, asset_partitions=[partition], after_timestamp=since)
-    for found in instance.fetch_observations(filters, limit=100).records:
-        observation = found.asset_observation
-        summary = {} if observation is None else summary_from_metadata(observation.metadata)
-        if summary.get("run_id") == record.dagster_run.run_id and summary.get("stop_reason") is not None:
-            return True
-    return False
+def _is_known(instance: dg.DagsterInstance, record: dg.RunRecord, partition: str) -> bool:
+    """Whether a run's summary is where assets are looked up: left by itself, or by an earlier tick that died then."""
+    key, asked = image_pages.key, [partition]
+    began, ended = began_at(record).timestamp() - 1, ended_at(record).timestamp()
+    # One run of a version at a time: what was noted meanwhile is its own, and the summary comes last.
+    during = dg.AssetRecordsFilter(key, asked, after_timestamp=began, before_timestamp=ended + 1)
+    afterwards = dg.AssetRecordsFilter(key, asked, after_timestamp=ended - 1)
+    found = [
+        *(one.asset_materialization for one in instance.fetch_materializations(during, limit=_LOOKED_AT).records),
+        *(one.asset_observation for one in instance.fetch_observations(during, limit=_LOOKED_AT).records),
+        *(one.asset_observation for one in instance.fetch_observations(afterwards, limit=_LOOKED_AT).records),
+    ]
+    summaries = (summary_from_metadata(event.metadata) for event in found if event is not None)
+    run_id = record.dagster_run.run_id
+    return any(said.get("run_id") == run_id and said.get("stop_reason") is not None for said in summaries)
 
 
 def _short(run: dg.DagsterRun) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from civitai_pipeline.collect.summary import StopReason
+from civitai_pipeline.defs.events import summary_in_log
 from civitai_pipeline.defs.metadata import summary_from_metadata
 from civitai_pipeline.defs.partitions import register_versions
 from civitai_pipeline.defs.sensors import (
@@ -24,6 +26,8 @@ from civitai_pipeline.upkeep import decisions
 from civitai_pipeline.upkeep.processes import process_tags, tags_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from civitai_pipeline.lake.paths import Lake
@@ -190,6 +194,27 @@ def test_what_left_a_summary_gets_no_second_one_and_is_looked_at_once(
     assert len(summaries(instance)) == 1
     monkeypatch.setattr("civitai_pipeline.defs.sensors.repair._write_missing_summary", None)
     assert tick(repair_dead_runs, instance, first.cursor).skip_message == "no run has died without a word"
+
+
+def test_a_run_killed_between_its_log_and_the_records_of_assets_has_its_summary_written_there(
+    instance: dg.DagsterInstance, lake: Lake, dagster_home: Path
+) -> None:
+    register_versions(instance, [VERSION])
+    config = {"ops": {"image_pages": {"config": {"max_items": 20}}}, **QUIET}
+    result = COLLECTING.execute_in_process(instance=instance, partition_key=str(VERSION), run_config=config)
+    left = summary_in_log(instance, IMAGE_PAGES, result.run_id)
+    assert left is not None
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    instance.report_run_failed(run)
+    tick(repair_dead_runs, instance)
+    assert summaries(instance) == [], "its own is there"
+    with sqlite3.connect(dagster_home / "history" / "runs" / "index.db") as index:
+        index.execute("DELETE FROM event_logs WHERE run_id = ? AND asset_key IS NOT NULL", [result.run_id])
+    for _ in range(2):
+        tick(repair_dead_runs, instance)
+    assert summaries(instance) == [left]
+    assert left["pages"] == Ledger(lake, VERSION).page_count(1)
 
 
 def test_a_run_that_failed_before_it_collected_gets_a_summary_with_its_failure_once(

@@ -31,13 +31,17 @@ def main() -> int:
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             future = process.submit(prove, name, chosen.seed)
             problem = future.exception()
-        if problem is None:
-            verdicts += future.result()
-            continue
-        # A proof that breaks down is a proof that failed, whatever it died of.
-        said = (str(problem).splitlines() or [""])[0]
         took = time.monotonic() - started
-        verdicts.append(Verdict(name, "broke down", problems=(f"{type(problem).__name__}: {said}",), seconds=took))
+        if problem is None:
+            found = future.result()
+        else:
+            # A proof that breaks down is a proof that failed, whatever it died of.
+            said = (str(problem).splitlines() or [""])[0]
+            found = [Verdict(name, "broke down", problems=(f"{type(problem).__name__}: {said}",), seconds=took)]
+        # All take an hour, and whoever has to stop them wants to know how far they were.
+        failed = [verdict.what for verdict in found if not verdict.ok]
+        sys.stderr.write(f"\n{name}: {'FAILED in ' + ', '.join(failed) if failed else 'ok'}, {took:.0f} s\n")
+        verdicts += found
     print_verdicts(f"proofs, seed {chosen.seed}", verdicts)
     return int(not all(verdict.ok for verdict in verdicts))
 

@@ -39,8 +39,8 @@ def main() -> int:
             said = (str(problem).splitlines() or [""])[0]
             found = [Verdict(name, "broke down", problems=(f"{type(problem).__name__}: {said}",), seconds=took)]
         # All take an hour, and whoever has to stop them wants to know how far they were.
-        failed = [verdict.what for verdict in found if not verdict.ok]
-        sys.stderr.write(f"\n{name}: {'FAILED in ' + ', '.join(failed) if failed else 'ok'}, {took:.0f} s\n")
+        failed = [": ".join(verdict.cells()[::5]) for verdict in found if not verdict.ok]
+        sys.stderr.write("\n".join([f"\n{name}: {'FAILED' if failed else 'ok'}, {took:.0f} s", *failed, ""]))
         verdicts += found
     print_verdicts(f"proofs, seed {chosen.seed}", verdicts)
     return int(not all(verdict.ok for verdict in verdicts))

@@ -16,42 +16,48 @@ from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.lake.schemas import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
+
+    from civitai_pipeline.lake.schemas import Table
 
 
 @contextmanager
-def pinned(lake: Lake) -> Iterator[Lake]:
+def pinned(lake: Lake, tables: Collection[Table] = TABLES) -> Iterator[Lake]:
     """A lake's tables as they stand now, as a lake of their own; what takes their places meanwhile does not show there.
 
     DuckDB opens a file when it plans a query and again when it reads, and takes one that was swapped between the two
     for damaged. In an object store, on file systems without hard links and where nothing may be written, the tables
     are given as they are.
 
+    Args:
+        lake: The lake.
+        tables: The tables that will be read; the lake that is given has no others.
+
     Raises:
         LakeError: Whatever the body raised, with the tables' own paths.
     """
     with ExitStack() as stack:
-        still = _pin(lake, stack)
+        still = _pin(lake, tables, stack)
         try:
             yield still
         except LakeError as error:
             raise type(error)(str(error).replace(str(still.root), str(lake.root))) from error
 
 
-def _pin(lake: Lake, stack: ExitStack) -> Lake:
+def _pin(lake: Lake, tables: Collection[Table], stack: ExitStack) -> Lake:
     if not is_local(lake.root):
         return lake
     try:
         folder = stack.enter_context(temporary_folder(lake.root, "pinned"))
-        _link_tables(lake, folder)
+        _link_tables(lake, tables, folder)
     except (LakeError, OSError):
         return lake
     return Lake(UPath(folder))
 
 
-def _link_tables(lake: Lake, folder: Path) -> None:
-    for table in TABLES:
+def _link_tables(lake: Lake, tables: Collection[Table], folder: Path) -> None:
+    for table in tables:
         held = lake.root / table.name
         if held.is_dir():
             (folder / table.name).mkdir()

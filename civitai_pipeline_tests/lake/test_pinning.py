@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from civitai_pipeline.lake.database import connect
+from civitai_pipeline.lake.database import connect, read_all
 from civitai_pipeline.lake.files import TMP_DIR, LakeError
 from civitai_pipeline.lake.pinning import pinned
 from civitai_pipeline.lake.schemas import PROMPTS
 from civitai_pipeline_tests.lake.examples import VERSION, prompt_row, write_prompts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from civitai_pipeline.lake.paths import Lake
 
 
@@ -27,7 +30,9 @@ def test_what_is_swapped_in_does_not_show_and_nothing_is_left(lake: Lake) -> Non
         assert connection.sql("SELECT count(*) FROM prompts").fetchall() == [(2,)]
 
 
-def test_queries_beside_a_writer_that_never_rests_all_succeed(lake: Lake) -> None:
+@contextmanager
+def writing_without_rest(lake: Lake) -> Iterator[None]:
+    """A writer that puts tables of 10, 29 and 17 rows in place, again and again."""
     rows = [prompt_row(image_id, prompt="kite " * image_id) for image_id in range(1, 30)]
     write_prompts(lake, *rows)
     stop = threading.Event()
@@ -40,14 +45,27 @@ def test_queries_beside_a_writer_that_never_rests_all_succeed(lake: Lake) -> Non
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_queries_beside_a_writer_that_never_rests_all_succeed(lake: Lake) -> None:
+    with writing_without_rest(lake):
         for _ in range(12):
             with pinned(lake) as still, connect(still) as connection:
                 for _ in range(3):
                     [(count, largest)] = connection.sql("SELECT count(*), max(image_id) FROM images_unique").fetchall()
                     assert count == largest
-    finally:
-        stop.set()
-        writer.join()
+
+
+def test_a_table_of_all_versions_is_read_beside_a_writer_that_never_rests(lake: Lake) -> None:
+    with writing_without_rest(lake):
+        for _ in range(60):
+            ids = read_all(lake, PROMPTS).column("image_id").to_pylist()
+            assert len(ids) == max(ids)
+    assert list((lake.root / TMP_DIR).iterdir()) == []
 
 
 def test_trouble_names_the_tables_own_place(lake: Lake) -> None:

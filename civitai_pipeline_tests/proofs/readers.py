@@ -63,6 +63,7 @@ class _Log:
                     break
                 except duckdb.Error:
                     self.again += 1
+                    time.sleep(REST_S)
             else:
                 read()
         except (duckdb.Error, OSError, ValueError, LakeError) as error:

@@ -55,10 +55,11 @@ class Trail:
         shared = min(len(ids), len(self.first_ids))
         if shared and ids[0] is not None and ids[:shared] == self.first_ids[:shared]:
             return True
+        if not self.tells_changed or number < _FIRST_BEYOND_CHANCE:
+            return False
         # Deletions at the front change the first page and the cursor it gives, so neither is known again as a whole.
         again = len(_known(ids) & _known(self.first_ids))
-        is_half = 2 * again > max(len(ids), len(self.first_ids))
-        return self.tells_changed and number >= _FIRST_BEYOND_CHANCE and is_half
+        return 2 * again > max(len(ids), len(self.first_ids))
 
     def go_on(self, number: int, ids: list[Any], next_cursor: Cursor) -> None:
         """Notes a page that led on."""

@@ -11,10 +11,10 @@ import dagster as dg
 
 from civitai_pipeline.defs.jobs import collect
 from civitai_pipeline.defs.resources import LakeStore
-from civitai_pipeline.defs.sensors.records import AUDIT, View, run_request
+from civitai_pipeline.defs.sensors.records import AUDIT, TICK_BUDGET_S, View, run_request
 from civitai_pipeline.defs.upkeep import upkeep_job
 from civitai_pipeline.lake.files import LakeError
-from civitai_pipeline.upkeep.decisions import Launch, Skip, decide_audit, decide_refresh, tell
+from civitai_pipeline.upkeep.decisions import Launch, Skip, decide_audit, decide_refresh, rotated, tell
 from civitai_pipeline.upkeep.standing import VersionState
 
 EVERY_SIX_HOURS = "0 */6 * * *"
@@ -22,8 +22,6 @@ EVERY_SIX_HOURS = "0 */6 * * *"
 FIRST_OF_THE_MONTH = "30 3 1 * *"
 # Off the hour as well: it leaves versions alone that are being collected.
 SUNDAYS = "45 4 * * 0"
-# Dagster gives up on a tick after 60 s, and then no version at all would get its run; a version takes 6 ms or more.
-TICK_BUDGET_S = 40.0
 _GOLDEN_RATIO = 0.618_033_988_749_895
 
 
@@ -99,7 +97,7 @@ def begun_at(versions: Sequence[int], at: datetime) -> list[int]:
     """
     hours = round(at.timestamp() / 3600)
     place = int(hours * _GOLDEN_RATIO % 1 * len(versions))
-    return [*versions[place:], *versions[:place]]
+    return rotated(versions, versions[place - 1] if place else None)
 
 
 weekly_upkeep = dg.ScheduleDefinition(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from civitai_pipeline_tests.bench.steps import family
+from civitai_pipeline_tests.bench.steps import family, resident
 from civitai_pipeline_tests.proofs.ui import Ui
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def serve(folder: Path, environment: Mapping[str, str], times: int = TIMES) -> S
     with _Watched(folder, environment) as ui:
         ready = time.perf_counter() - started
         pages = {name: _asked(ui, query, times) for name, query in PAGES.items()}
-        resident = sum(_resident(process) for process in family(ui.pid))
-    return Served(ready, pages, resident)
+        held = sum(map(resident, family(ui.pid)))
+    return Served(ready, pages, held)
 
 
 def _asked(ui: _Watched, query: str, times: int) -> Answered:
@@ -146,7 +146,3 @@ def _asked(ui: _Watched, query: str, times: int) -> Answered:
     first, before = ask(), ui.cpu_s()
     later = [ask() for _ in range(times)]
     return Answered(first, statistics.median(later), (ui.cpu_s() - before) / times)
-
-
-def _resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

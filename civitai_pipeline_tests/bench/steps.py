@@ -144,7 +144,7 @@ class Memory(Thread):
     def run(self) -> None:
         # At least once: where the system is asked instead, a process of a moment is said to hold what its parent did.
         while True:
-            self.peak_bytes = max(self.peak_bytes, sum(map(_resident, family(self._pid))))
+            self.peak_bytes = max(self.peak_bytes, sum(map(resident, family(self._pid))))
             if self._done.wait(0.05):
                 return
 
@@ -159,7 +159,7 @@ def family(pid: int) -> list[int]:
     return [pid, *(one for child in own for one in family(int(child)))]
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
     """Bytes of memory that a process holds, what it shares with others included; 0 once it is gone."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])

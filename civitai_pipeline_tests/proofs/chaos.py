@@ -27,7 +27,7 @@ from civitai_pipeline.lake.tables import read_table, table_exists
 from civitai_pipeline.sandbox import FAULT_NAMES, Sandbox
 from civitai_pipeline_tests.collect.stage import VERSION
 from civitai_pipeline_tests.proofs.aftermath import account_of
-from civitai_pipeline_tests.proofs.grounds import Script, print_table, world_of
+from civitai_pipeline_tests.proofs.grounds import AUDIT, Script, print_table, world_of
 from civitai_pipeline_tests.proofs.soak import VOCABULARY, Dice
 from civitai_pipeline_tests.proofs.ui import Ui
 from civitai_pipeline_tests.proofs.verdict import Verdict
@@ -56,7 +56,6 @@ CHURN_EVERY_S = 0.4
 # Long after the last walk should be at its end, a soak that is not has failed.
 GIVE_UP_S = 1800.0
 LOOK_EVERY_S = 1.0
-AUDIT = "audit_collection"
 SENSORS = ("resume_collection", "repair_dead_runs", "tell_of_failures")
 # What is no function of the pages: the API is asked for names, and what taxonomies changed is a record.
 _NO_FUNCTION_OF_PAGES = {MODEL_VERSION_INFO, CATEGORY_CHANGES}

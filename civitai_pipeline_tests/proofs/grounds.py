@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from civitai_pipeline.sandbox.replies import Reply
     from civitai_pipeline_tests.tables import Built
 
+# The schedule's name, for those who must not load the definitions to know it.
+AUDIT = "audit_collection"
+
 Json = dict[str, Any]
 Content = dict[str, list[Json]]
 

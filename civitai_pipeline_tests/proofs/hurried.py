@@ -16,6 +16,7 @@ import dagster as dg
 from civitai_pipeline.civitai import client
 from civitai_pipeline.collect import collector
 from civitai_pipeline.upkeep import decisions
+from civitai_pipeline_tests.proofs.grounds import AUDIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,17 +26,15 @@ TICK_S = 5
 EVERY_MINUTE, NOW_AND_THEN = "* * * * *", "*/4 * * * *"
 MAX_BODY_BYTES = 8 * 2**20
 _schedule = dg.schedule
-AUDIT = "audit_collection"
 
 
 def _with(decorator: Callable[..., Any], **changed: object) -> Callable[..., Any]:
     return lambda *given, **named: decorator(*given, **{**named, **changed})
 
 
-def _hurried_schedule(*, name: str | None = None, **named: Any) -> Callable[..., Any]:  # noqa: ANN401 - as Dagster's
-    cron = EVERY_MINUTE if name == AUDIT else NOW_AND_THEN
-    decorator: Callable[..., Any] = _schedule(name=name, **{**named, "cron_schedule": cron})
-    return decorator
+def _hurried_schedule(**named: Any) -> Any:  # noqa: ANN401 - Dagster's own decorator
+    cron = EVERY_MINUTE if named.get("name") == AUDIT else NOW_AND_THEN
+    return _with(_schedule, cron_schedule=cron)(**named)
 
 
 with (

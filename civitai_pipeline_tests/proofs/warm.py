@@ -260,7 +260,7 @@ def _answer(request: Json) -> None:
 
 
 def _prepare() -> None:
-    """Does once what every child would do by itself, as far as it starts no thread: half of what a short run takes."""
+    """Does once what every child would do by itself, as far as it starts no thread: a quarter of a short run."""
     from civitai_pipeline.definitions import build_defs  # noqa: PLC0415 - the parent imports this module first of all
     from civitai_pipeline.defs import resources  # noqa: PLC0415 - as above
     from civitai_pipeline.prompts.taxonomy import load_taxonomy  # noqa: PLC0415 - as above

@@ -11,14 +11,12 @@ from civitai_pipeline.civitai.listing import MAX_ID
 from civitai_pipeline.defs.jobs import collect
 from civitai_pipeline.defs.partitions import model_version
 from civitai_pipeline.defs.resources import LakeStore, client_for
-from civitai_pipeline.defs.sensors.records import View, run_request
+from civitai_pipeline.defs.sensors.records import TICK_BUDGET_S, View, run_request
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.settings import load_settings
 from civitai_pipeline.upkeep.decisions import Launch, decide_discovery, first_run, rotated
 
 INTERVAL_S = 3600
-# Dagster gives up on a tick after 60 s.
-TICK_BUDGET_S = 40.0
 # An answer that drips may take as many of these as the client allows.
 TIMEOUT_S = 4.0
 LONGEST_INTERVAL_S = 10.0

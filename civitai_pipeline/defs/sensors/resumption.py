@@ -8,13 +8,11 @@ import dagster as dg
 from civitai_pipeline.defs.jobs import collect
 from civitai_pipeline.defs.partitions import model_version
 from civitai_pipeline.defs.resources import LakeStore
-from civitai_pipeline.defs.sensors.records import View, run_request
+from civitai_pipeline.defs.sensors.records import TICK_BUDGET_S, View, run_request
 from civitai_pipeline.lake.files import LakeError
 from civitai_pipeline.upkeep.decisions import Launch, Skip, decide_resume, rotated, tell
 
 INTERVAL_S = 60
-# Dagster gives up on a tick after 60 s.
-TICK_BUDGET_S = 40.0
 # One at a time asks the API: more would only wait in the queue, and until the daemon has put them there one by one it
 # looks after nothing else.
 MOST_LAUNCHES = 100

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, unquote_plus, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -24,6 +24,7 @@ from civitai_pipeline import jsontext
 from civitai_pipeline.civitai.failures import ApiFailure, FailureKind, classify_status
 from civitai_pipeline.civitai.hosts import is_loopback
 from civitai_pipeline.civitai.payloads import ImagePage, Model, ModelVersion, changed, parse_payload, split_image_body
+from civitai_pipeline.civitai.redaction import Redactor
 
 if TYPE_CHECKING:
     from civitai_pipeline.civitai.listing import Cursor, Listing
@@ -45,8 +46,6 @@ MAX_REDIRECTS = 3
 # The API's own edge cache answers the same URL for this long, so asking again sooner brings nothing.
 LOOKUP_TTL_S = 300.0
 FAILED_LOOKUP_TTL_S = 30.0
-REDACTED = "[redacted]"
-_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _HASH = re.compile(r"[0-9A-Fa-f]{8,64}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -139,7 +138,6 @@ class CivitaiClient:
             max_body_bytes: The largest answer to take in.
         """
         self._base_url = base_url
-        self._api_key = api_key
         self._timeout = timeout
         self._retry_budget = retry_budget
         self.min_request_interval = min_request_interval
@@ -150,9 +148,8 @@ class CivitaiClient:
         self.reported = Usage()
         logging.getLogger("urllib3.connection").addFilter(_quotes_no_headers)
         self._session = _Session()
-        self._session.auth = _KeyAuth(self._api_key)
-        # Servers echo addresses, in which a key with odd characters is spelled otherwise.
-        self._key_spellings = tuple(dict.fromkeys((api_key, quote(api_key, "")))) if api_key else ()
+        self._session.auth = _KeyAuth(api_key)
+        self._redactor = Redactor(api_key)
         self._session.headers["Accept"] = "application/json"
         self._session.headers["User-Agent"] = "civitai-pipeline"
         # A proxy named in the environment would see the key of a plain-http request to this machine.
@@ -290,14 +287,14 @@ class CivitaiClient:
             host = urlsplit(target).netloc.rpartition("@")[2]
             raise ApiFailure(
                 FailureKind.REDIRECTED,
-                self._redact(
+                self._redactor.text(
                     f"the API redirects to another host, {there[0]}://{host}, "
                     "which was not asked; set CIVITAI_BASE_URL if it has moved there"
                 ),
                 status=response.status_code,
             )
-        # Addresses stand in logs of servers and proxies; only some of the key's characters may be escaped in one.
-        if self._api_key is not None and any(self._api_key in read(target) for read in (unquote, unquote_plus)):
+        # Addresses stand in logs of servers and proxies.
+        if self._redactor.is_in_address(target):
             raise ApiFailure(
                 FailureKind.REDIRECTED,
                 "the API redirects to an address with the key in it, which is not asked for; check CIVITAI_BASE_URL",
@@ -316,7 +313,7 @@ class CivitaiClient:
                 raw,
                 sent_cursor=sent_cursor,
                 now=now,
-                redact=self._redact,
+                redact=self._redactor.text,
             )
         try:
             body = jsontext.loads(raw)
@@ -325,8 +322,8 @@ class CivitaiClient:
             raise ApiFailure(
                 FailureKind.UNDECODABLE, f"the API answered 200 with {head}; run again later", status=200
             ) from None
-        raw, body = self._without_key(raw, body)
-        return _Answer(raw, body, self._redact(response.url), now, time.monotonic() - started)
+        raw, body = self._redactor.document(raw, body)
+        return _Answer(raw, body, self._redactor.text(response.url), now, time.monotonic() - started)
 
     def _read_body(self, response: requests.Response, started: float, most: int, *, cut: bool) -> bytes:
         deadline = started + MAX_READ_TIMEOUTS * self._timeout
@@ -368,28 +365,7 @@ class CivitaiClient:
             what = f"{host} cannot be reached; check the network and CIVITAI_BASE_URL"
         else:
             what = f"the connection to {host} was lost"
-        return ApiFailure(FailureKind.TRANSPORT, self._redact(f"{what} ({type(error).__name__})"))
-
-    def _redact(self, text: str) -> str:
-        for spelling in self._key_spellings:
-            text = text.replace(spelling, REDACTED)
-        return text
-
-    def _without_key(self, raw: bytes, body: Any) -> tuple[bytes, Any]:  # noqa: ANN401 - any JSON value
-        if not self._key_spellings:
-            return raw, body
-        # Written anew, the text holds the key in one spelling, however the server escaped it.
-        plain = jsontext.dumps(body)
-        if not any(jsontext.dumps(spelling)[1:-1] in plain for spelling in self._key_spellings):
-            return raw, body
-        # String by string, because a key may look like a number or like the end of an escape.
-        plain = _JSON_STRING.sub(lambda found: self._redacted_json_string(found.group()), plain)
-        return plain, jsontext.loads(plain)
-
-    def _redacted_json_string(self, written: bytes) -> bytes:
-        text = jsontext.loads(written)
-        redacted = self._redact(text)
-        return written if redacted == text else jsontext.dumps(redacted)
+        return ApiFailure(FailureKind.TRANSPORT, self._redactor.text(f"{what} ({type(error).__name__})"))
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -11,8 +11,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from civitai_pipeline.civitai.client import REDACTED, CivitaiClient
+from civitai_pipeline.civitai.client import CivitaiClient
 from civitai_pipeline.civitai.failures import FailureKind
+from civitai_pipeline.civitai.redaction import REDACTED
 from civitai_pipeline.sandbox import Fault, FaultRule, SandboxOptions
 from civitai_pipeline_tests.civitai.api import (
     KEY,

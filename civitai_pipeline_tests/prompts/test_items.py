@@ -1,8 +1,7 @@
-"""One item: what is malformed, what is no prompt, which facts are read, and when the fingerprint changes."""
+"""One item: what is malformed, what is no prompt, and which facts are read. Its fingerprint is in a file of its own."""
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -361,41 +360,3 @@ def test_strict_matching_needs_a_checkpoint_of_that_version() -> None:
     assert not names({"type": "checkpoint", "modelVersionId": 901})
     assert not names({"modelVersionId": 900})
     assert not read_item(item(meta=None)).names_checkpoint(900)
-
-
-def test_the_fingerprint_ignores_delivery_and_order_of_keys() -> None:
-    plain = read_item(item()).fingerprint
-    assert read_item(item(meta={"id": 501, "meta": CIVITAI})).fingerprint == plain
-    assert read_item(item(meta=dict(reversed(CIVITAI.items())))).fingerprint == plain
-    assert read_item(item(url="elsewhere", createdAt=None, username="renamed")).fingerprint == plain
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"meta": CIVITAI | {"steps": 31}},
-        {"meta": None},
-        {"browsingLevel": 4},
-        {"stats": {"likeCount": 31}},
-        {"id": None, "browsingLevel": 2},
-    ],
-)
-def test_the_fingerprint_differs_with_news(changes: dict[str, Any]) -> None:
-    assert read_item(item(**changes)).fingerprint != read_item(item()).fingerprint
-
-
-def test_the_fingerprint_does_not_depend_on_the_parser() -> None:
-    # orjson makes a float of an integer beyond 64 bits, json keeps it.
-    text = (
-        '{"prompt": "p", "seed": 99999999999999999999, "a": [1, {"c": "é", "b": null}], "t": true, "x": 1.5, "e": {}}'
-    )
-    one, two = (read_item(item(meta=loads(text))).fingerprint for loads in (orjson.loads, json.loads))
-    assert one == two
-
-
-@settings(deadline=None)
-@given(JSON)
-def test_the_fingerprint_survives_a_round_trip(value: object) -> None:
-    meta = {"prompt": "p", "extra": value}
-    again = json.loads(json.dumps(meta))
-    assert read_item(item(meta=again)).fingerprint == read_item(item(meta=meta)).fingerprint

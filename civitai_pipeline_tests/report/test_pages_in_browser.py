@@ -17,8 +17,8 @@ from civitai_pipeline.report import (
     version_page,
 )
 from civitai_pipeline_tests.report.examples import VERSION, make_tables
+from civitai_pipeline_tests.report.mischief import mischievous
 from civitai_pipeline_tests.report.rows import analysed, overview_of
-from civitai_pipeline_tests.report.test_explorer_in_browser import mischievous
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

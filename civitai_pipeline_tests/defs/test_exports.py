@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -16,16 +16,6 @@ from civitai_pipeline.defs.partitions import register_versions
 from civitai_pipeline.export.options import ExportOptions, help_of
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline_tests.lake.examples import prompt_row, write_prompts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def instance(dagster_home: Path) -> Iterator[dg.DagsterInstance]:
-    assert dagster_home.is_dir()
-    with dg.DagsterInstance.get() as instance:
-        yield instance
 
 
 @pytest.fixture

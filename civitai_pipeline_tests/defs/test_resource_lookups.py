@@ -23,9 +23,6 @@ from civitai_pipeline.upkeep.decisions import Launch
 from civitai_pipeline.watchlist import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     import pyarrow as pa
 
     from civitai_pipeline.sandbox import Sandbox
@@ -37,13 +34,6 @@ TO_RESOURCES = {
     dg.AssetKey(name)
     for name in ("image_pages", "prompts", "rejected_images", "landed_pages", "resource_lookups", "prompt_resources")
 }
-
-
-@pytest.fixture
-def instance(dagster_home: Path) -> Iterator[dg.DagsterInstance]:
-    assert dagster_home.is_dir()
-    with dg.DagsterInstance.get() as instance:
-        yield instance
 
 
 def run(instance: dg.DagsterInstance, job: str, ops: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import pytest
 
 from civitai_pipeline.definitions import build_defs
@@ -15,8 +14,7 @@ from civitai_pipeline_tests.lake.examples import VERSION
 from civitai_pipeline_tests.lake.test_compaction import names, polled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    import dagster as dg
 
 DEFS = build_defs()
 
@@ -27,13 +25,6 @@ def ledger(environment: dict[str, str]) -> Ledger:
     ledger = Ledger(Lake.at(environment["CIVITAI_LAKE"]), VERSION)
     polled(ledger, 20)
     return ledger
-
-
-@pytest.fixture
-def instance(dagster_home: Path) -> Iterator[dg.DagsterInstance]:
-    assert dagster_home.is_dir()
-    with dg.DagsterInstance.get() as instance:
-        yield instance
 
 
 def run(instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:

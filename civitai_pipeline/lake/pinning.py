@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from civitai_pipeline.lake.schemas import Table
 
+# A writer takes milliseconds to put the next file in place, a link some microseconds.
+MOST_TRIES = 100
+
 
 @contextmanager
 def pinned(lake: Lake, tables: Collection[Table] = TABLES) -> Iterator[Lake]:
@@ -62,4 +65,20 @@ def _link_tables(lake: Lake, tables: Collection[Table], folder: Path) -> None:
         if held.is_dir():
             (folder / table.name).mkdir()
             for path in held.glob("*.parquet"):
-                os.link(str(path), str(folder / table.name / path.name))
+                _link(path, folder / table.name / path.name)
+
+
+def _link(path: UPath, place: Path) -> None:
+    """Gives the file at ``path`` a second name; leaves out one that is gone.
+
+    Of a file that is replaced between the look at its name and the link, the system says that it is not there.
+    """
+    for _ in range(MOST_TRIES):
+        try:
+            os.link(str(path), str(place))
+        except FileNotFoundError:
+            if not path.exists():
+                return
+        else:
+            return
+    raise LakeError(f"{path} is replaced faster than it can be read")

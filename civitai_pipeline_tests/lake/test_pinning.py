@@ -60,6 +60,29 @@ def test_queries_beside_a_writer_that_never_rests_all_succeed(lake: Lake) -> Non
                     assert count == largest
 
 
+def test_tables_are_pinned_however_often_they_are_replaced(lake: Lake) -> None:
+    write_prompts(lake, prompt_row(1))
+    path, stop = lake.table(PROMPTS, VERSION), threading.Event()
+    held = path.read_bytes()
+
+    def replace() -> None:
+        scratch = lake.root / "scratch"
+        while not stop.is_set():
+            scratch.write_bytes(held)
+            scratch.replace(path)
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        for _ in range(3000):
+            with pinned(lake, [PROMPTS]) as still:
+                assert still.root != lake.root
+                assert still.table(PROMPTS, VERSION).exists()
+    finally:
+        stop.set()
+        writer.join()
+
+
 def test_a_table_of_all_versions_is_read_beside_a_writer_that_never_rests(lake: Lake) -> None:
     with writing_without_rest(lake):
         for _ in range(60):

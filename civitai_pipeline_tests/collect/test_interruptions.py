@@ -69,6 +69,15 @@ def test_a_run_interrupted_around_the_landing_of_a_page_counts_it_just_when_it_l
     assert stage.collect().stop_reason == "at_end"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own answer to SIGINT, which a shell that starts the tests in its background has ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_run_interrupted_while_it_waits_for_an_answer_stops_at_once(stage: Stage) -> None:
     stage.client_options = {"timeout": 30.0}
     stage.server.faults.set([FaultRule(Fault("stall", seconds=20), nth=2)])

@@ -194,6 +194,12 @@ def test_the_saved_workflow_serves_where_no_graph_is() -> None:
 
 
 def test_many_links_in_circles_end_soon() -> None:
+    # Followed from every node, thirty times the nodes took thirty times as long.
+    assert _seconds_in_circles(3000) < 12 * _seconds_in_circles(100)
+
+
+def _seconds_in_circles(count: int) -> float:
+    """Of processor time, that so many nodes take whose links all lead into circles; the least of three looks."""
     nodes = {
         str(place): {
             "class_type": "KSampler TextEncode",
@@ -204,21 +210,23 @@ def test_many_links_in_circles_end_soon() -> None:
                 "cfg": 1,
                 "stop_at_clip_layer": ["b", 0],
                 "lora_name": "x",
-                "strength_model": ["b", 0],
+                "strength_model": 1,
             },
         }
-        for place in range(3000)
+        for place in range(count)
     }
     circles = {
         "a": {"class_type": "S", "inputs": {"text": ["a", 0]}},
         "b": {"class_type": "S", "inputs": {"value": ["b", 0]}},
     }
     meta = {"comfy": {"prompt": nodes | circles}}
-    started = time.process_time()
-    reading = read_item(item(meta=meta))
-    extract_resources(reading.meta, reading.prompt)
-    # Followed from every node, the circles took some ten times as long.
-    assert time.process_time() - started < 1.5
+    looks = []
+    for _ in range(3):
+        started = time.thread_time()
+        reading = read_item(item(meta=meta))
+        extract_resources(reading.meta, reading.prompt)
+        looks.append(time.thread_time() - started)
+    return min(looks)
 
 
 def test_links_in_a_circle_end() -> None:

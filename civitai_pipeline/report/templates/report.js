@@ -81,8 +81,12 @@
   // The section being read is marked among the others and brought into sight there.
   const links = new Map([...document.querySelectorAll(".sections a")].map((a) => [a.getAttribute("href").slice(1), a]));
   const headings = [...links.keys()].map((key) => document.getElementById(key));
+  let marked = null;
   const markSection = () => {
     const read = headings.findLast((heading) => heading.getBoundingClientRect().top < 120) ?? headings[0];
+    // Else the bar would slip from under a finger that looks for another section while the page still rolls.
+    if (read === marked) return;
+    marked = read;
     for (const [key, a] of links) {
       if (key === read.id) a.setAttribute("aria-current", "true");
       else a.removeAttribute("aria-current");

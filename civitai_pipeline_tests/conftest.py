@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
 from civitai_pipeline.instance import prepare_home
 from civitai_pipeline.sandbox import Sandbox, World
+from civitai_pipeline_tests.proofs.warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +39,17 @@ def stand_in() -> Iterator[Sandbox]:
     """A small stand-in of its own, which a test may change and break."""
     with Sandbox(World.synthetic(seed=7, images=400)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """A process to fork others from, which knows nothing of the settings of whoever runs the tests."""
+    with patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith(("CIVITAI_", "DAGSTER_"))]:
+            del os.environ[name]
+        parent = Warm(tmp_path_factory.mktemp("calls"))
+    with parent:
+        yield parent
 
 
 @pytest.fixture

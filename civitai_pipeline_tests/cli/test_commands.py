@@ -1,15 +1,12 @@
-"""The command line, as a person or a script uses it: a process of its own against the stand-in."""
+"""The command line against the stand-in, as a script uses it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
 import socket
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -21,11 +18,7 @@ if TYPE_CHECKING:
 
     from civitai_pipeline.sandbox import Sandbox
 
-
-class Pipeline(Protocol):
-    """Runs the command with some arguments and, by keyword, other environment variables."""
-
-    def __call__(self, *arguments: str, **overrides: str) -> subprocess.CompletedProcess[str]: ...
+    from .conftest import Program
 
 
 VERSION = str(DEMO_VERSIONS[0])
@@ -69,52 +62,27 @@ SUMMARY_KEYS = [
 ]
 
 
-@pytest.fixture
-def pipeline(environment: dict[str, str], tmp_path: Path) -> Pipeline:
-    def run(*arguments: str, **overrides: str) -> subprocess.CompletedProcess[str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("CIVITAI_", "DAGSTER_"))}
-        return subprocess.run(
-            [sys.executable, "-m", "civitai_pipeline.cli", *arguments],
-            env={**inherited, **environment, **overrides},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run
-
-
-def test_collect_prints_one_json_document_with_the_whole_summary(pipeline: Pipeline, stand_in: Sandbox) -> None:
-    done = pipeline("collect", VERSION, "--json")
+def test_collecting_in_slices_and_then_looking_and_exporting(run: Program, stand_in: Sandbox, tmp_path: Path) -> None:
+    done = run("collect", VERSION, "--max-items", "30", "--json")
     assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
-    assert list(summary) == SUMMARY_KEYS
-    assert summary["stop_reason"] == "at_end"
-    assert summary["attempted"] == len(stand_in.world.image_ids(int(VERSION)))
-    assert summary["run_id"]
-    # Those before the run too: whether there is such a version.
-    assert summary["requests"] == len(stand_in.requests)
     assert "items/s" in done.stderr
-
-
-def test_collecting_in_slices_and_then_looking_and_exporting(
-    pipeline: Pipeline, stand_in: Sandbox, tmp_path: Path
-) -> None:
-    first = json.loads(pipeline("collect", VERSION, "--max-items", "30", "--json").stdout)
+    first = json.loads(done.stdout)
+    assert list(first) == SUMMARY_KEYS
     assert (first["stop_reason"], first["attempted"], first["pages"]) == ("max_items", 30, 1)
-    second = json.loads(pipeline("collect", VERSION, "--json").stdout)
+    assert first["run_id"]
+    # Those before the run too: whether there is such a version.
+    assert first["requests"] == len(stand_in.requests)
+    second = json.loads(run("collect", VERSION, "--json").stdout)
     assert (second["stop_reason"], second["branch"]) == ("at_end", "additional")
     assert first["attempted"] + second["attempted"] == len(stand_in.world.image_ids(int(VERSION)))
 
-    (state,) = json.loads(pipeline("status", "--json").stdout)
+    (state,) = json.loads(run("status", "--json").stdout)
     assert state["status"] == "at_end"
     assert state["total_collected"] == second["prompts_after"]
     assert state["attempted"] == first["attempted"] + second["attempted"]
-    assert VERSION in pipeline("status").stdout
+    assert VERSION in run("status").stdout
 
-    plan = json.loads(pipeline("preview", VERSION, "--json").stdout)
+    plan = json.loads(run("preview", VERSION, "--json").stdout)
     assert list(plan) == [
         "model_version_id",
         "model_name",
@@ -128,14 +96,14 @@ def test_collecting_in_slices_and_then_looking_and_exporting(
     ]
     assert (plan["held"], plan["reported_total"], plan["branch"]) == (second["prompts_after"], None, "additional")
 
-    listed = json.loads(pipeline("versions", "9001", "--json").stdout)
+    listed = json.loads(run("versions", "9001", "--json").stdout)
     assert listed["model_id"] == 9001
     (mine,) = [row for row in listed["versions"] if row["id"] == int(VERSION)]
     assert set(mine) == {"id", "name", "base_model", "published_at", "registered", "held"}
     assert (mine["registered"], mine["held"]) == (True, second["prompts_after"])
 
     for kind in ("csv", "jsonl", "parquet"):
-        done = pipeline("export", VERSION, "--format", kind, "--output", str(tmp_path / f"out.{kind}"))
+        done = run("export", VERSION, "--format", kind, "--output", str(tmp_path / f"out.{kind}"))
         assert done.returncode == 0, done.stderr
     counts = {
         "csv": len(list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text(encoding="utf-8"))))),
@@ -145,17 +113,17 @@ def test_collecting_in_slices_and_then_looking_and_exporting(
     assert set(counts.values()) == {second["prompts_after"]}
 
 
-def test_versions_registers_only_when_asked(pipeline: Pipeline) -> None:
-    assert not any(row["registered"] for row in json.loads(pipeline("versions", "9001", "--json").stdout)["versions"])
-    done = pipeline("versions", "9001", "--register", "--json")
+def test_versions_registers_only_when_asked(run: Program) -> None:
+    assert not any(row["registered"] for row in json.loads(run("versions", "9001", "--json").stdout)["versions"])
+    done = run("versions", "9001", "--register", "--json")
     assert all(row["registered"] for row in json.loads(done.stdout)["versions"])
 
 
 @pytest.mark.parametrize("version", ["0", "-5", "abc", "1.5", "99999999999", "", "00910011"])
 def test_an_id_that_is_none_is_refused_before_anything_is_asked(
-    pipeline: Pipeline, stand_in: Sandbox, tmp_path: Path, version: str
+    run: Program, stand_in: Sandbox, tmp_path: Path, version: str
 ) -> None:
-    done = pipeline("collect", "--json", "--", version)
+    done = run("collect", "--json", "--", version)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "not a model version id" in done.stderr
@@ -163,8 +131,8 @@ def test_an_id_that_is_none_is_refused_before_anything_is_asked(
     assert not (tmp_path / "lake").exists()
 
 
-def test_an_unknown_version_is_rejected_with_a_summary_and_nothing_written(pipeline: Pipeline, tmp_path: Path) -> None:
-    done = pipeline("collect", "123456", "--json")
+def test_an_unknown_version_is_rejected_with_a_summary_and_nothing_written(run: Program, tmp_path: Path) -> None:
+    done = run("collect", "123456", "--json")
     assert done.returncode == 1
     summary = json.loads(done.stdout)
     assert list(summary) == SUMMARY_KEYS
@@ -173,8 +141,8 @@ def test_an_unknown_version_is_rejected_with_a_summary_and_nothing_written(pipel
     assert not (tmp_path / "lake" / "pages").exists()
 
 
-def test_a_model_id_given_by_mistake_is_answered_with_its_versions(pipeline: Pipeline, tmp_path: Path) -> None:
-    done = pipeline("collect", "9001", "--json")
+def test_a_model_id_given_by_mistake_is_answered_with_its_versions(run: Program, tmp_path: Path) -> None:
+    done = run("collect", "9001", "--json")
     assert done.returncode == 2
     assert done.stdout == ""
     assert "civitai-pipeline collect 910011" in done.stderr
@@ -182,18 +150,18 @@ def test_a_model_id_given_by_mistake_is_answered_with_its_versions(pipeline: Pip
     assert not (tmp_path / "lake" / "pages").exists()
 
 
-def test_an_unknown_model_is_one_clear_line(pipeline: Pipeline) -> None:
-    done = pipeline("versions", "424242", "--json")
+def test_an_unknown_model_is_one_clear_line(run: Program) -> None:
+    done = run("versions", "424242", "--json")
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_an_unreachable_host_is_one_clear_line_and_nothing_half_written(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_an_unreachable_host_is_one_clear_line_and_nothing_half_written(run: Program, tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    done = pipeline("collect", VERSION, "--json", CIVITAI_BASE_URL=f"http://127.0.0.1:{port}", CIVITAI_RETRY_BUDGET="0")
+    done = run("collect", VERSION, "--json", CIVITAI_BASE_URL=f"http://127.0.0.1:{port}", CIVITAI_RETRY_BUDGET="0")
     assert done.returncode == 1
     summary = json.loads(done.stdout)
     assert summary["stop_reason"] == "api_unavailable"
@@ -202,9 +170,9 @@ def test_an_unreachable_host_is_one_clear_line_and_nothing_half_written(pipeline
     assert not (tmp_path / "lake" / "pages").exists()
 
 
-def test_a_lake_that_cannot_be_written_is_one_clear_line(pipeline: Pipeline, stand_in: Sandbox, tmp_path: Path) -> None:
+def test_a_lake_that_cannot_be_written_is_one_clear_line(run: Program, stand_in: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    done = pipeline("collect", VERSION, CIVITAI_LAKE=str(tmp_path / "file" / "lake"))
+    done = run("collect", VERSION, CIVITAI_LAKE=str(tmp_path / "file" / "lake"))
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "CIVITAI_LAKE" in done.stderr
@@ -228,23 +196,23 @@ def test_a_lake_that_cannot_be_written_is_one_clear_line(pipeline: Pipeline, sta
     ],
 )
 def test_misuse_exits_2_with_a_line_that_says_what_to_do(
-    pipeline: Pipeline, arguments: list[str], variables: dict[str, str], says: str
+    run: Program, arguments: list[str], variables: dict[str, str], says: str
 ) -> None:
-    done = pipeline(*arguments, **variables)
+    done = run(*arguments, **variables)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_exporting_what_was_never_collected_says_what_to_run(pipeline: Pipeline, tmp_path: Path) -> None:
-    done = pipeline("export", VERSION, "--format", "csv", "--output", str(tmp_path / "out.csv"))
+def test_exporting_what_was_never_collected_says_what_to_run(run: Program, tmp_path: Path) -> None:
+    done = run("export", VERSION, "--format", "csv", "--output", str(tmp_path / "out.csv"))
     assert done.returncode == 1
     assert f"civitai-pipeline collect {VERSION}" in done.stderr
     assert list(tmp_path.glob("out*")) == []
 
 
-def test_every_command_explains_itself(pipeline: Pipeline) -> None:
+def test_every_command_explains_itself(run: Program) -> None:
     for command in (
         "collect",
         "versions",
@@ -257,33 +225,31 @@ def test_every_command_explains_itself(pipeline: Pipeline) -> None:
         "demo",
         "dev",
     ):
-        done = pipeline(command, "--help")
+        done = run(command, "--help")
         assert done.returncode == 0
         assert "Usage:" in done.stdout
 
 
-def test_a_failed_check_is_told_but_the_exit_status_is_that_of_the_stop_reason(
-    pipeline: Pipeline, stand_in: Sandbox
-) -> None:
+def test_a_failed_check_is_told_but_the_exit_status_is_that_of_the_stop_reason(run: Program, stand_in: Sandbox) -> None:
     for image in stand_in.world.gallery(int(VERSION)):
         stand_in.world.set_meta(image.id, None)
-    done = pipeline("collect", VERSION, "--json")
+    done = run("collect", VERSION, "--json")
     summary = json.loads(done.stdout)
     assert (done.returncode, summary["stop_reason"], summary["error"], summary["new"]) == (0, "at_end", None, 0)
     assert "Warning: check api_keeps_its_contract" in done.stderr
 
 
-def test_a_lake_that_cannot_be_written_still_gives_its_one_document(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_lake_that_cannot_be_written_still_gives_its_one_document(run: Program, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    done = pipeline("collect", VERSION, "--json", CIVITAI_LAKE=str(tmp_path / "file"))
+    done = run("collect", VERSION, "--json", CIVITAI_LAKE=str(tmp_path / "file"))
     assert done.returncode == 1
     assert json.loads(done.stdout)["stop_reason"] == "lake_unavailable"
 
 
 def test_resources_are_looked_up_when_asked_for_and_said_beside_the_summary(
-    pipeline: Pipeline, tmp_path: Path, stand_in: Sandbox
+    run: Program, tmp_path: Path, stand_in: Sandbox
 ) -> None:
-    done = pipeline("collect", VERSION, "--resolve-resources", "--max-lookups", "3", "--json")
+    done = run("collect", VERSION, "--resolve-resources", "--max-lookups", "3", "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert list(summary) == [*SUMMARY_KEYS, "lookups"]
@@ -292,7 +258,7 @@ def test_resources_are_looked_up_when_asked_for_and_said_beside_the_summary(
     assert summary["requests"] + summary["lookups"]["requests"] == len(stand_in.requests)
     stand_in.faults.add("rate_limited", on="model-versions", nth=range(3, 99))
     stand_in.forget_requests()
-    done = pipeline("collect", VERSION, "--resolve-resources")
+    done = run("collect", VERSION, "--resolve-resources")
     assert done.returncode == 0, done.stderr
     assert "Warning: looking up resources rate_limited: HTTP 429" in done.stderr
     with duckdb.connect(str(tmp_path / "lake" / "civitai.duckdb"), read_only=True) as lake:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +16,9 @@ from civitai_pipeline_tests.imports.older import NAME, VERSIONS, make_older
 if TYPE_CHECKING:
     from civitai_pipeline.sandbox import Sandbox
 
+    from .conftest import Program
+
 VERSION = VERSIONS[0]
-
-
-def run(environment: dict[str, str], *arguments: str, **overrides: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("CIVITAI_", "DAGSTER_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "civitai_pipeline.cli", *arguments],
-        env={**inherited, **environment, **overrides},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def served(lake: Path) -> list[tuple[Any, ...]]:
@@ -42,10 +29,10 @@ def served(lake: Path) -> list[tuple[Any, ...]]:
 
 
 def test_a_database_and_then_the_lake_made_of_it_come_in_with_all_their_tables(
-    environment: dict[str, str], stand_in: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Program, environment: dict[str, str], stand_in: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = make_older(tmp_path / "older.db", rows=40, versions=[VERSION])
-    done = run(environment, "import-legacy", str(older.path), "--json")
+    done = run("import-legacy", str(older.path), "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["files"][0]["rejected"] == len(older.broken)
@@ -66,7 +53,7 @@ def test_a_database_and_then_the_lake_made_of_it_come_in_with_all_their_tables(
         assert instance.get_dynamic_partitions("model_version") == [str(VERSION)]
 
     other = {"CIVITAI_LAKE": str(tmp_path / "other")}
-    merged = run(environment, "merge-lake", str(lake), "--json", **other)
+    merged = run("merge-lake", str(lake), "--json", **other)
     assert merged.returncode == 0, merged.stderr
     assert json.loads(merged.stdout)["versions"][0]["new"] == len(older.rows)
     assert served(tmp_path / "other") == expected

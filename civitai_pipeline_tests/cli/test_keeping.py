@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,17 +14,15 @@ from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline_tests.lake.examples import VERSION
 from civitai_pipeline_tests.lake.test_compaction import names, polled, texts
 
+if TYPE_CHECKING:
+    import subprocess
 
-def run(environment: dict[str, str], *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("CIVITAI_", "DAGSTER_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "civitai_pipeline.cli", *arguments],
-        env={**inherited, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    from .conftest import Program
+
+
+def ended(run: Program, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """What came of a command, which must end with a status."""
+    done = run(*arguments)
     assert done.returncode == status, done.stderr
     return done
 
@@ -40,18 +36,18 @@ def ledger(environment: dict[str, str]) -> Ledger:
 
 
 def test_a_lake_is_measured_compacted_copied_and_brought_back(
-    environment: dict[str, str], ledger: Ledger, tmp_path: Path
+    run: Program, environment: dict[str, str], ledger: Ledger, tmp_path: Path
 ) -> None:
     before, copy = texts(ledger), str(tmp_path / "copy")
-    size = json.loads(run(environment, "size", "--json").stdout)
+    size = json.loads(ended(run, "size", "--json").stdout)
     assert size["could_be_folded"]["compact_files"] == 20
     assert (size["totals"]["pages"], size["totals"]["bundles"]) == (22, 0)
-    assert run(environment, "compact", "--json", str(VERSION)).stdout.count('"folded": 20') == 1
+    assert ended(run, "compact", "--json", str(VERSION)).stdout.count('"folded": 20') == 1
     assert len(names(ledger)) == 3
-    said = json.loads(run(environment, "backup", copy, "--json").stdout)
+    said = json.loads(ended(run, "backup", copy, "--json").stdout)
     assert (said["copied"], said["versions"]) == (3, [{"model_version_id": VERSION, "pages": 22}])
     again = str(tmp_path / "again")
-    said = json.loads(run(environment, "restore", copy, "--into", again, "--json").stdout)
+    said = json.loads(ended(run, "restore", copy, "--into", again, "--json").stdout)
     assert (said["restored"], said["error"], said["target"]) == (3, None, again)
     assert texts(Ledger(Lake.at(again), VERSION)) == before
     # The tables, the reports and the partition follow.
@@ -59,24 +55,24 @@ def test_a_lake_is_measured_compacted_copied_and_brought_back(
     assert (Path(again) / "civitai.duckdb").exists()
     assert not (Path(environment["CIVITAI_LAKE"]) / "prompts").exists()
     # Dagster has run now, so there are records to look after and to copy.
-    pruned = json.loads(run(environment, "prune", "--keep-days", "0", "--dry-run", "--json").stdout)
+    pruned = json.loads(ended(run, "prune", "--keep-days", "0", "--dry-run", "--json").stdout)
     assert (pruned["runs"], pruned["deleted"], pruned["notes"]) == (1, 0, [])
-    said = json.loads(run(environment, "backup", copy, "--instance", "--json").stdout)
+    said = json.loads(ended(run, "backup", copy, "--instance", "--json").stdout)
     assert said["records_copied"] >= 4
     assert (tmp_path / "copy" / "dagster" / "history" / "runs.db").is_file()
 
 
-def test_tables_are_printed_for_people(environment: dict[str, str], ledger: Ledger) -> None:
+def test_tables_are_printed_for_people(run: Program, ledger: Ledger) -> None:
     with sole_writer(ledger.lake, VERSION):
-        done = run(environment, "compact")
+        done = ended(run, "compact")
     assert f"model version {VERSION} is left for the next time" in done.stderr
-    assert "22" in run(environment, "compact").stdout
-    done = run(environment, "size")
+    assert "22" in ended(run, "compact").stdout
+    done = ended(run, "size")
     assert str(VERSION) in done.stdout
     assert "prune --dry-run" in done.stderr
 
 
-def test_misuse_is_told_in_one_line(environment: dict[str, str], ledger: Ledger, tmp_path: Path) -> None:
+def test_misuse_is_told_in_one_line(run: Program, ledger: Ledger, tmp_path: Path) -> None:
     for arguments, words in (
         (("compact", "5"), "nothing of model version 5 is held"),
         (("prune",), "there are no records of runs in"),
@@ -84,16 +80,14 @@ def test_misuse_is_told_in_one_line(environment: dict[str, str], ledger: Ledger,
         (("restore", str(tmp_path / "nowhere")), "is no copy of a lake"),
         (("backup", "memory://copy", "--instance"), "--instance copies to a folder of this machine"),
     ):
-        done = run(environment, *arguments, status=2)
+        done = ended(run, *arguments, status=2)
         assert done.stdout == ""
         assert words in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_a_damaged_page_makes_backup_and_compact_end_in_trouble(
-    environment: dict[str, str], ledger: Ledger, tmp_path: Path
-) -> None:
+def test_a_damaged_page_makes_backup_and_compact_end_in_trouble(run: Program, ledger: Ledger, tmp_path: Path) -> None:
     path = Path(str(ledger.lake.page(VERSION, 1, 9)))
     path.write_bytes(path.read_bytes()[:-20])
     for arguments in (("backup", str(tmp_path / "copy")), ("compact",)):
-        assert "000009.json.zst is damaged" in run(environment, *arguments, status=1).stderr
+        assert "000009.json.zst is damaged" in ended(run, *arguments, status=1).stderr

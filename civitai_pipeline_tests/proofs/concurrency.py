@@ -29,7 +29,7 @@ from civitai_pipeline_tests.proofs.grounds import print_table, world_of
 from civitai_pipeline_tests.proofs.kills import PAGE_SIZE, Ground
 from civitai_pipeline_tests.proofs.upgrade import upgrade_under_a_reader
 from civitai_pipeline_tests.proofs.verdict import Verdict
-from civitai_pipeline_tests.proofs.warm import Warm, collect
+from civitai_pipeline_tests.proofs.warm import Warm, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -203,7 +203,7 @@ def race(ground: Ground, pairs: int, seed: int) -> Crowd:
 
 def _run(ground: Ground, environment: Mapping[str, str]) -> Call:
     options = ("--page-size", str(PAGE_SIZE), "--max-items", str(PAGE_SIZE * 2), "--json")
-    return ground.warm.call(collect, environment, str(VERSION), *options)
+    return ground.warm.call(program, environment, "collect", str(VERSION), *options)
 
 
 def _stop_reason(run: Call) -> str:

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 AT_ONCE = 2
 
 
-def kill_and_resume(kills: int, seed: int, folder: Path, lakes: int = 1) -> Kills:
+def kill_and_resume(warm: Warm, kills: int, seed: int, folder: Path, lakes: int = 1) -> Kills:
     """Kills so many runs and holds what is left, after one more in each lake, against an uninterrupted run.
 
     Args:
+        warm: Who forks the runs.
         kills: How many, over all lakes. A lake of a few hundred images is as quick as an empty one.
         seed: Makes the draws the same.
         folder: An empty folder for lakes, instances and output.
@@ -44,7 +45,7 @@ def kill_and_resume(kills: int, seed: int, folder: Path, lakes: int = 1) -> Kill
     started, done = time.monotonic(), Kills()
     shares = [kills // lakes + (number < kills % lakes) for number in range(lakes)]
     images = world(most_images(max(shares)))
-    with Sandbox(images, SandboxOptions(latency_s=LATENCY_S)) as server, Warm(folder / "calls") as warm:
+    with Sandbox(images, SandboxOptions(latency_s=LATENCY_S)) as server:
         ground = Ground(warm, server, folder)
         ground.prepare(VERSION)
         if kills > len(PHASES):
@@ -102,9 +103,9 @@ def prove(seed: int, folder: Path) -> list[Verdict]:
     (folder / "collect").mkdir()
     (folder / "ui").mkdir()
     # Runs of the UI wait for the queue and the daemon most of the time, which leaves the cores to the others.
-    with ThreadPoolExecutor(2) as threads:
+    with Warm(folder / "calls") as warm, ThreadPoolExecutor(2) as threads:
         both = [
-            threads.submit(kill_and_resume, 450, seed, folder / "collect", lakes=18),
+            threads.submit(kill_and_resume, warm, 450, seed, folder / "collect", lakes=18),
             threads.submit(kill_and_relaunch, 50, seed, folder / "ui"),
         ]
         collect, ui = (one.result() for one in both)

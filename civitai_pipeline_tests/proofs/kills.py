@@ -14,7 +14,7 @@ from civitai_pipeline_tests.proofs.aftermath import Aftermath, half_written
 from civitai_pipeline_tests.proofs.grounds import landed_files, print_table
 from civitai_pipeline_tests.proofs.moments import Watch
 from civitai_pipeline_tests.proofs.verdict import Verdict
-from civitai_pipeline_tests.proofs.warm import Call, Warm, collect
+from civitai_pipeline_tests.proofs.warm import Call, Warm, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,7 +120,7 @@ class Ground:
         """Starts a run into a lake."""
         options = ["--page-size", str(PAGE_SIZE), "--json"]
         options += [] if pages is None else ["--max-items", str(pages * PAGE_SIZE)]
-        return self.warm.call(collect, self.environment(name), str(version), *options)
+        return self.warm.call(program, self.environment(name), "collect", str(version), *options)
 
     def prepare(self, *versions: int, name: str = "whole") -> None:
         """Makes uninterrupted runs into a lake; the warm process learns from the first, and its phases are timed."""

@@ -9,8 +9,10 @@ from .kill import kill_and_resume
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .warm import Warm
 
-def test_runs_killed_at_drawn_moments_leave_a_whole_lake_and_a_summary_each(tmp_path: Path) -> None:
-    done = kill_and_resume(kills=3, seed=4, folder=tmp_path)
+
+def test_runs_killed_at_drawn_moments_leave_a_whole_lake_and_a_summary_each(warm: Warm, tmp_path: Path) -> None:
+    done = kill_and_resume(warm, kills=3, seed=4, folder=tmp_path)
     assert done.after.ok, done
     assert done.phases.total() == 3

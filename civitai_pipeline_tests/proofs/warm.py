@@ -35,11 +35,11 @@ GIVE_UP_S = 300.0
 POLL_S = 0.005
 
 
-def collect(*arguments: str) -> None:
-    """The command ``civitai-pipeline collect``, as the console script runs it."""
+def program(*arguments: str) -> None:
+    """The program ``civitai-pipeline``, as the console script runs it."""
     from civitai_pipeline.cli import main  # noqa: PLC0415 - the parent imports this module before it has imported that
 
-    main(["collect", *arguments], prog_name="civitai-pipeline")
+    main(arguments, prog_name="civitai-pipeline")
 
 
 class Call:
@@ -94,7 +94,12 @@ class Call:
 
     def said(self) -> str:
         """The end of what it printed."""
-        return "\n".join((self.folder / name).read_text()[-2000:] for name in ("stdout", "stderr")).strip()
+        return "\n".join(text[-2000:] for text in self.output()).strip()
+
+    def output(self) -> tuple[str, str]:
+        """What it printed on standard output and standard error."""
+        out, err = ((self.folder / name).read_text() for name in ("stdout", "stderr"))
+        return out, err
 
     def result(self) -> Any:  # noqa: ANN401 - whatever the function returned
         """What the function returned, once it has.
@@ -124,6 +129,7 @@ class Warm:
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._number = 0
+        self._learned = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "civitai_pipeline_tests.proofs.warm"],
             cwd=ROOT,
@@ -179,11 +185,13 @@ class Warm:
         return call
 
     def learn(self, call: Call) -> None:
-        """Imports whatever a finished call has imported, so that no later one has to."""
+        """Imports whatever a finished call has imported, so that no later one has to; once is enough."""
         call.result()
         with self._asking:
-            self._ask({"modules": str(call.folder / "modules")})
-            self._pids.popleft()
+            if not self._learned:
+                self._ask({"modules": str(call.folder / "modules")})
+                self._pids.popleft()
+                self._learned = True
 
     def _ask(self, request: Json) -> None:
         assert self._process.stdin is not None

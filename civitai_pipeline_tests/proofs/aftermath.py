@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.schemas import PROMPTS, TABLES
 from civitai_pipeline.lake.tables import read_table, table_exists
+from civitai_pipeline_tests.proofs.readers import ask
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -132,9 +133,13 @@ def half_written(lake: Lake) -> list[str]:
         except (OSError, ValueError) as error:
             found.append(f"{path.parent.name}/{path.name}: {error}")
     if lake.database.is_file():
-        try:
+
+        def count() -> None:
             with duckdb.connect(str(lake.database), read_only=True) as connection:
                 connection.sql("SELECT count(*) FROM images_unique, collection_state").fetchall()
+
+        try:
+            ask(count)
         except duckdb.Error as error:
             found.append(f"{lake.database.name}: {error}")
     return found

@@ -43,6 +43,26 @@ _QUERIES = (
 )
 
 
+def ask(read: Callable[[], object]) -> int:
+    """Reads, as often as a reader is told to ask; how often that was again.
+
+    DuckDB opens a file when it plans a query and again when it reads, and takes one that was swapped between the two
+    for damaged. One that is damaged stays so.
+
+    Raises:
+        duckdb.Error: The last answer was none either.
+    """
+    for again in range(MOST_ASKED - 1):
+        try:
+            read()
+        except duckdb.Error:
+            time.sleep(REST_S)
+        else:
+            return again
+    read()
+    return MOST_ASKED - 1
+
+
 class _Log:
     """What a reader saw."""
 
@@ -56,16 +76,7 @@ class _Log:
         """Reads once, and times it."""
         wall, cpu = time.monotonic(), time.process_time()
         try:
-            for _ in range(MOST_ASKED - 1):
-                # DuckDB opens a file when it plans a query and again when it reads; who asks again gets an answer.
-                try:
-                    read()
-                    break
-                except duckdb.Error:
-                    self.again += 1
-                    time.sleep(REST_S)
-            else:
-                read()
+            self.again += ask(read)
         except (duckdb.Error, OSError, ValueError, LakeError) as error:
             self.problems.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
         self.wall_s += time.monotonic() - wall

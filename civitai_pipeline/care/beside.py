@@ -47,7 +47,7 @@ def _database(lake: Lake, *, tables_are_sound: bool) -> list[Finding]:
         try:
             fault = database_fault(lake)
         except LakeError:
-            # A table has been damaged since it was looked at; the next check will say so.
+            # A table's files have gone since they were looked at; the next check will say so.
             return []
     if fault is None:
         return []

@@ -114,6 +114,12 @@ def test_numbers_close_together_are_marked_whole_and_halves_stand_over_their_num
     assert cfg["layout"]["yaxis"]["dtick"] == 1
 
 
+@pytest.mark.parametrize("values", [(7.0, 1.7e308), (7.0, -1.7e308), (-1.7e308, 1.7e308), (1.7e308,)])
+def test_settings_at_the_ends_of_all_numbers_still_make_a_page(values: tuple[float, ...]) -> None:
+    page = Page(version_page(tables([prompt(n, f"cat {n}", cfg_scale=cfg) for n, cfg in enumerate(values)])))
+    assert sum(page.figures["settings-3"]["data"][0]["y"]) == len(values)
+
+
 def test_the_commonest_tags_are_set_against_each_other() -> None:
     rows = [prompt(n, f"sun, sea, {n}") for n in range(10)] + [prompt(n, f"moon, night, {n}") for n in range(10, 40)]
     page = Page(version_page(tables(rows)))

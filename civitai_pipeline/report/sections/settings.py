@@ -24,6 +24,8 @@ SELECT width || 'x' || height AS size, count(*) AS images, count(DISTINCT author
 WHERE width IS NOT NULL AND height IS NOT NULL GROUP BY width, height ORDER BY images DESC, width, height
 """
 _SHOWN = 12
+# Twice a value, and the distance between two, must still be numbers; there are images with a CFG scale of 1.7e308.
+_FARTHEST = 1e300
 
 
 def settings(bench: Workbench) -> Section:
@@ -96,7 +98,7 @@ def _named(bench: Workbench, sql: str, noun: str, question: str, note: str) -> C
 
 
 def _measured(bench: Workbench, sql: str, noun: str, question: str, *, whole: bool) -> Chart:
-    pairs = bench.rows(sql)
+    pairs = [(max(-_FARTHEST, min(_FARTHEST, value)), count) for value, count in bench.rows(sql)]
     if not pairs:
         return nothing(question, f"tells its {noun}", bench)
     known = sum(count for _, count in pairs)

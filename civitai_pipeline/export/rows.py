@@ -14,6 +14,7 @@ from civitai_pipeline.export.authors import author_hash
 from civitai_pipeline.export.columns import AUTHOR_HASH, CLEAN, FROM_CATEGORIES
 from civitai_pipeline.lake.database import duckdb_explained
 from civitai_pipeline.lake.schemas import PROMPT_CATEGORIES, PROMPT_RESOURCES, PROMPTS, VARCHAR, Column
+from civitai_pipeline.lake.sql import file_literal
 from civitai_pipeline.prompts.text import clean_prompt
 
 if TYPE_CHECKING:
@@ -161,9 +162,3 @@ class RowReader:
 
 
 _OF_PROMPTS = {column.name for column in PROMPTS.columns}
-
-
-def file_literal(path: str) -> str:
-    """One file's path as a SQL literal, with what DuckDB would take for a pattern in it escaped."""
-    escaped = "".join(f"[{letter}]" if letter in "[]*?" else letter for letter in path)
-    return "'" + escaped.replace("'", "''") + "'"

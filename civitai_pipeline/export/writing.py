@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pyarrow.parquet as pq
 
 from civitai_pipeline.lake.schemas import VARCHAR, VARCHAR_LIST
+from civitai_pipeline.lake.sql import text_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,7 +80,7 @@ def _append(
 
 
 def _piece(path: Path) -> str:
-    return "'" + str(path.with_name(_PIECE)).replace("'", "''") + "'"
+    return text_literal(str(path.with_name(_PIECE)))
 
 
 def _cell(name: str, kind: pa.DataType) -> str:

@@ -6,7 +6,6 @@ neither blocks nor is blocked.
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import duckdb
 from civitai_pipeline.lake.files import LakeError, swap_in, temporary
 from civitai_pipeline.lake.pinning import pinned
 from civitai_pipeline.lake.schemas import LANDED_PAGES, TABLES
+from civitai_pipeline.lake.sql import file_literal, text_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -224,23 +224,14 @@ def _table_sql(lake: Lake, table: Table) -> str:
     # before it was read, DuckDB takes for damaged: of queries of eight files beside a writer that never rests, one in
     # six failed, and of these none in a hundred. Columns that no file has until a newer code has run are null.
     columns = ", ".join(
-        f"{name}: {{name: {name}, type: {_literal(kind)}, default_value: NULL}}"
-        for name, kind in ((_literal(column.name), column.sql_type) for column in table.columns)
+        f"{name}: {{name: {name}, type: {text_literal(kind)}, default_value: NULL}}"
+        for name, kind in ((text_literal(column.name), column.sql_type) for column in table.columns)
     )
     # A folder called image_id=7 somewhere above the lake would otherwise become a column's values.
     options = f"schema = MAP {{{columns}}}, hive_partitioning = false"
-    return f"SELECT * FROM read_parquet({_glob_literal(str(folder))}, {options})"  # noqa: S608 - quoted
+    files = file_literal(str(folder), "/*.parquet")
+    return f"SELECT * FROM read_parquet({files}, {options})"  # noqa: S608 - quoted
 
 
 def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _glob_literal(folder: str) -> str:
-    """A folder's files as a SQL literal, with what DuckDB would take for a pattern in its name escaped."""
-    escaped = re.sub(r"([\[\]*?])", r"[\1]", folder)
-    return _literal(f"{escaped}/*.parquet")
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

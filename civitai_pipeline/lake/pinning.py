@@ -29,9 +29,8 @@ MOST_TRIES = 100
 def pinned(lake: Lake, tables: Collection[Table] = TABLES) -> Iterator[Lake]:
     """A lake's tables as they stand now, as a lake of their own; what takes their places meanwhile does not show there.
 
-    DuckDB opens a file when it plans a query and again when it reads, and takes one that was swapped between the two
-    for damaged. In an object store, on file systems without hard links and where nothing may be written, the tables
-    are given as they are.
+    DuckDB opens a file more than once while it answers, and takes one that was swapped in between for damaged. In an
+    object store, on file systems without hard links and where nothing may be written, the tables are given as they are.
 
     Args:
         lake: The lake.

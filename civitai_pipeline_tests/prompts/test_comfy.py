@@ -210,7 +210,7 @@ def _seconds_in_circles(count: int) -> float:
                 "cfg": 1,
                 "stop_at_clip_layer": ["b", 0],
                 "lora_name": "x",
-                "strength_model": 1,
+                "strength_model": ["b", 0],
             },
         }
         for place in range(count)

@@ -135,7 +135,7 @@ def overgrown(parts: list[str], ends: list[str]) -> list[str]:
         took = min(took, _least_seconds(read, long))
         if took < LEAST_SECONDS or took < MOST_TIMES * base:
             continue
-        again = _least_seconds(read, grown(parts, ends, LONG * ONCE_MORE)) / _least_seconds(read, long)
+        again = _least_seconds(read, grown(parts, ends, LONG * ONCE_MORE)) / took
         if again > MOST_TIMES_ONCE_MORE:
             found.append(
                 f"{name} took {took / base:.0f} times as long for {parts} with {ends}, and then {again:.1f} times"
@@ -149,9 +149,9 @@ def _least_seconds(read: Callable[[str], None], text: str) -> float:
 
 
 def _seconds(read: Callable[[str], None], text: str) -> float:
-    started = time.thread_time()
+    started = time.process_time()
     read(text)
-    return time.thread_time() - started
+    return time.process_time() - started
 
 
 def draw_and_grow(seed: int, draws: int, pieces: Sequence[str] = BAIT) -> list[Verdict]:

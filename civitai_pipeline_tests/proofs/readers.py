@@ -46,8 +46,8 @@ _QUERIES = (
 def ask(read: Callable[[], object]) -> int:
     """Reads, as often as a reader is told to ask; how often that was again.
 
-    DuckDB opens a file when it plans a query and again when it reads, and takes one that was swapped between the two
-    for damaged. One that is damaged stays so.
+    DuckDB opens a file once for each thread that reads it, and takes one that was swapped in between for damaged. One
+    that is damaged stays so.
 
     Raises:
         duckdb.Error: The last answer was none either.

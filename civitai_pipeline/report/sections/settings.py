@@ -24,7 +24,7 @@ SELECT width || 'x' || height AS size, count(*) AS images, count(DISTINCT author
 WHERE width IS NOT NULL AND height IS NOT NULL GROUP BY width, height ORDER BY images DESC, width, height
 """
 _SHOWN = 12
-# Twice a value, and the distance between two, must still be numbers; there are images with a CFG scale of 1.7e308.
+# Twice a value, and the distance between two, must still be numbers; nobody keeps a CFG scale from being 1.7e308.
 _FARTHEST = 1e300
 
 

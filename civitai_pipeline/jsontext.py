@@ -73,14 +73,14 @@ def _write_patiently(value: Any, *, sort_keys: bool) -> bytes:  # noqa: ANN401 -
 
     Without recursion, since the standard library's writer fails on 1,000 levels and its reader does not.
     """
-    written: list[bytes] = []
+    written = bytearray()
     pending: list[Any] = [value]
     while pending:
         part = pending.pop()
         if isinstance(part, _Written):
-            written.append(part)
+            written += part
         elif isinstance(part, orjson.Fragment):
-            written.append(orjson.dumps(part))
+            written += orjson.dumps(part)
         elif isinstance(part, dict):
             inside: list[Any] = []
             for key in sorted(part) if sort_keys else part:
@@ -94,10 +94,10 @@ def _write_patiently(value: Any, *, sort_keys: bool) -> bytes:  # noqa: ANN401 -
                 inside += [_Written(b"," if inside else b"["), element]
             pending += [_Written(b"]" if inside else b"[]"), *reversed(inside)]
         elif isinstance(part, float) and not math.isfinite(part):
-            written.append(b"null")
+            written += b"null"
         else:
-            written.append(json.dumps(part).encode("ascii"))
-    return b"".join(written)
+            written += json.dumps(part).encode("ascii")
+    return bytes(written)
 
 
 _TOKEN = re.compile(

@@ -183,10 +183,17 @@ def one_prompt(text: str, **values: Any) -> VersionTables:  # noqa: ANN401 - any
 @settings(max_examples=20, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_any_text_comes_back_to_the_letter_from_plain_ascii(text: str) -> None:
-    script = script_of(one_prompt(text, negative_prompt=text[::-1]))
+    # With a letter, since a negative prompt of blanks is none.
+    negative = "n" + text[::-1]
+    script = script_of(one_prompt(text, negative_prompt=negative))
     script.decode("ascii")
     (row,) = rows_of(script)
-    assert (row["prompt"], row["negative"]) == (text, text[::-1])
+    assert (row["prompt"], row["negative"]) == (text, negative)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\N{IDEOGRAPHIC SPACE}"])
+def test_a_negative_prompt_of_blanks_is_none(blank: str) -> None:
+    assert rows_of(script_of(one_prompt("cat", negative_prompt=blank)))[0]["negative"] is None
 
 
 def test_numbers_that_javascript_cannot_hold_are_written_as_text() -> None:

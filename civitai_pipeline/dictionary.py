@@ -7,11 +7,11 @@ declarations and views from the SQL that makes them; what neither can say is wri
 from __future__ import annotations
 
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
 from civitai_pipeline.dictionary_analyses import ANALYSES
 from civitai_pipeline.lake.database import VIEWS, connect
+from civitai_pipeline.lake.files import working_folder
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.lake.schemas import PROMPTS, TABLES
 
@@ -281,7 +281,7 @@ A landed page as `walk/page`: `2/17` is `pages/<version>/0002/000017.json.zst`, 
 def dictionary() -> str:
     """The data dictionary in Markdown."""
     parts = [_INTRODUCTION, "## Tables\n", *map(_table_section, TABLES), _VIEWS_INTRODUCTION]
-    with tempfile.TemporaryDirectory() as empty:
+    with working_folder() as empty:
         parts += _view_sections(Lake.at(empty))
     return "\n".join([*parts, _MEANINGS, ANALYSES])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ from civitai_pipeline.export.options import (
     OptionError,
     help_of,
 )
-from civitai_pipeline.lake.files import LakeError
+from civitai_pipeline.lake.files import LakeError, working_folder
 from civitai_pipeline.lake.paths import Lake
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def export(
         raise Misuse("standard output cannot hold both the export and --json; name an --output")
     try:
         options = ExportOptions(**choices)
-        with tempfile.TemporaryDirectory() as folder:
+        with working_folder() as folder:
             target = Path(folder) / "export" if to_stdout else Path(output)
             result = export_prompts(
                 Lake.at(settings.lake),

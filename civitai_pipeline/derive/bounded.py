@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from itertools import chain
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import duckdb
+
+from civitai_pipeline.lake.files import working_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +34,7 @@ def bounded_database(images: int) -> Iterator[duckdb.DuckDBPyConnection]:
     Args:
         images: How many images it will hold something of.
     """
-    with TemporaryDirectory(prefix="civitai_pipeline-") as folder, duckdb.connect() as connection:
+    with working_folder() as folder, duckdb.connect() as connection:
         # A second thread takes a fifth more of the processor and saves a twentieth of the time.
         connection.execute("SET TimeZone = 'UTC'; SET threads = 1; SET preserve_insertion_order = false")
         connection.execute("SET memory_limit = $1", [f"{most_memory(images)}B"])

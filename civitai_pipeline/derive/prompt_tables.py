@@ -9,7 +9,6 @@ as starting from nothing.
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from civitai_pipeline.derive.gathering import Plan, gathered
 from civitai_pipeline.derive.holdings import Holdings, Tally, receive_items
 from civitai_pipeline.derive.slabs import read_slabs
 from civitai_pipeline.lake import schemas, tables
-from civitai_pipeline.lake.files import temporary_folder
+from civitai_pipeline.lake.files import temporary_folder, working_folder
 from civitai_pipeline.lake.ledger import Ledger
 from civitai_pipeline.lake.pages import PageId
 from civitai_pipeline.lake.rows import PinnedTable
@@ -147,7 +146,7 @@ def load_last_seen(lake: Lake, version: int) -> tuple[Held, dict[int, datetime]]
         LakeError: The lake cannot be read, or a page is damaged.
     """
     start, ledger = _start(lake, version, rebuild=False), Ledger(lake, version)
-    with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as folder:
+    with working_folder() as folder:
         fold = Fold(version, start.holdings(), Path(folder))
         _fold_pages(fold, ledger, ledger.order(start.covered, start.gaps))
         held = Held(fold.holdings, pa.concat_tables([start.landed_pages, fold.page_rows()]))

@@ -1,7 +1,9 @@
 """Putting bytes on disk so that a crash at any moment leaves either the old file or the new one.
 
 Every file is written under ``.tmp`` in the lake, flushed to the disk, and only then moved to its name. A
-temporary file can therefore never be mistaken for data, and all of them are found in one place.
+temporary file can therefore never be mistaken for data, and all of them are found in one place. What is no part of a
+lake, or comes from one that may only be read, has its place in a working folder of the system's. Either is named by the
+process that made it, so that what a killed one left is known for what it is and removed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from upath import UPath
 
 TMP_DIR = ".tmp"
+# No name that a folder of somebody else's has: whatever bears it, and whose process is gone, is removed.
+_WORKING_FOLDER = "civitai_pipeline_work-"
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 # Longer than any single file takes to write, so a temporary file of another machine this old is a dead one's.
 ABANDONED_AFTER_S = 24 * 3600.0
@@ -97,7 +101,7 @@ def temporary_folder(root: UPath, purpose: str) -> Iterator[pathlib.Path]:
     Beside a lake in an object store, it is where the system keeps such folders.
     """
     if not is_local(root):
-        with tempfile.TemporaryDirectory(prefix="civitai_pipeline-") as elsewhere:
+        with working_folder() as elsewhere:
             yield pathlib.Path(elsewhere)
         return
     path = pathlib.Path(str(_temporary_name(root, purpose)))
@@ -107,6 +111,19 @@ def temporary_folder(root: UPath, purpose: str) -> Iterator[pathlib.Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def working_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is no part of a lake, where the system keeps such; also removes those of processes that are gone.
+
+    What one holds may be as large as a version, and a server may clear the place only when it starts anew.
+    """
+    # What another user left, or somebody else removes in this moment, is no reason to do without a folder.
+    with suppress(OSError):
+        for path in pathlib.Path(tempfile.gettempdir()).glob(f"{_WORKING_FOLDER}*"):
+            if _is_abandoned(path):
+                shutil.rmtree(path, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"{_WORKING_FOLDER}{this_process()}-")
 
 
 def _temporary_name(root: UPath, purpose: str) -> UPath:
@@ -284,7 +301,7 @@ def sweep_abandoned(root: UPath) -> int:
     return len(dead)
 
 
-def _is_abandoned(path: UPath) -> bool:
+def _is_abandoned(path: UPath | pathlib.Path) -> bool:
     _, _, rest = path.name.partition("-")
     gone = is_gone(rest.rpartition("-")[0])
     if gone is not None:

@@ -7,14 +7,13 @@ answer is shown is for ``cli``.
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from civitai_pipeline.lake.files import LakeError, is_local
+from civitai_pipeline.lake.files import LakeError, is_local, working_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +98,7 @@ def reading(lake: Lake) -> Iterator[Reader]:
             "civitai-pipeline check --repair if it was there before"
         )
     # Beside the database, where DuckDB would put them, the temporary files of a large query would lie in the lake.
-    with tempfile.TemporaryDirectory() as scratch:
+    with working_folder() as scratch:
         try:
             connection = duckdb.connect(str(lake.database), read_only=True)
         except duckdb.Error as error:

@@ -18,7 +18,6 @@ Questions put to these relations belong in ``sections``.
 
 from __future__ import annotations
 
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
@@ -26,6 +25,7 @@ import duckdb
 
 from civitai_pipeline.derive.analyses.resources import USED_RESOURCES
 from civitai_pipeline.derive.bounded import most_memory
+from civitai_pipeline.lake.files import working_folder
 from civitai_pipeline.report import words
 from civitai_pipeline.report.names import explorer_file_name
 
@@ -125,7 +125,7 @@ class Workbench:
 
     def __init__(self, tables: VersionTables) -> None:
         # What does not fit lies in files meanwhile.
-        self._folder = TemporaryDirectory(prefix="civitai_pipeline-")
+        self._folder = working_folder()
         # Nothing may reach for the network, whatever a prompt says.
         self._connection = duckdb.connect(
             ":memory:",

@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from civitai_pipeline.lake.files import (
     sweep_abandoned,
     temporary,
     temporary_folder,
+    working_folder,
     write_by_digest,
     write_whole,
 )
@@ -124,6 +126,54 @@ def test_what_a_killed_writer_left_is_no_data_and_is_swept(lake: Lake) -> None:
     assert (lake.root / ".tmp" / name).read_bytes() == b"half a page"
     assert lake.versions() == []
     assert sweep_abandoned(lake.root) == 1
+
+
+_KILLED_AT_WORK = """
+import sys, pathlib
+from civitai_pipeline.lake.files import working_folder
+with working_folder() as folder:
+    pathlib.Path(folder, "spilled").write_bytes(b"rows")
+    print(folder, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_the_next_working_folder_takes_that_of_a_killed_process_away_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    somebodys = [tmp_path / name for name in ("civitai_pipeline-main", "civitai_pipeline", "civitai_pipeline_worked")]
+    elsewhere = f"civitai_pipeline_work-other-host-12.{started(os.getpid()) or ''}-0a1b2c3d"
+    somebodys += [tmp_path / elsewhere]
+    for folder in somebodys:
+        folder.mkdir()
+        os.utime(folder, (time.time() - (23 if folder.name == elsewhere else 2300) * 3600,) * 2)
+    killed, alive = python(_KILLED_AT_WORK), python(_KILLED_AT_WORK)
+    assert killed.stdout is not None
+    assert alive.stdout is not None
+    left, used = Path(killed.stdout.readline().strip()), Path(alive.stdout.readline().strip())
+    killed.kill()
+    killed.communicate()
+    assert (left / "spilled").exists()
+    with working_folder() as mine:
+        assert set(tmp_path.iterdir()) == {*somebodys, used, Path(mine)}
+        assert (used / "spilled").read_bytes() == b"rows"
+    os.utime(tmp_path / elsewhere, (time.time() - 25 * 3600,) * 2)
+    with working_folder():
+        assert not (tmp_path / elsewhere).exists()
+    alive.communicate("\n")
+    assert set(tmp_path.iterdir()) == set(somebodys[:-1])
+
+
+def test_a_working_folder_that_cannot_be_removed_is_no_reason_to_do_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    in_the_way = tmp_path / f"civitai_pipeline_work-{socket.gethostname()}-{_dead_pid()}-0a1b2c3d"
+    in_the_way.symlink_to(tmp_path)
+    with working_folder() as mine:
+        assert set(tmp_path.iterdir()) == {in_the_way, Path(mine)}
 
 
 def test_a_temporary_file_goes_however_its_use_ends(lake: Lake) -> None:

@@ -75,6 +75,11 @@ class Aftermath:
         self.problems += other.problems
 
 
+def working_folders(system: Path) -> list[str]:
+    """The working folders of the pipeline in a folder of the system's."""
+    return [path.name for path in system.glob("civitai_pipeline*")]
+
+
 def compare_lakes(lake: Lake, whole: Lake, *versions: int) -> Aftermath:
     """Holds a lake against that of uninterrupted runs over the same images."""
     done = Aftermath()

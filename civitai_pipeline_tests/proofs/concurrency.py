@@ -24,7 +24,7 @@ from civitai_pipeline.instance import prepare_home
 from civitai_pipeline.sandbox import Sandbox, SandboxOptions
 from civitai_pipeline_tests.collect.stage import VERSION
 from civitai_pipeline_tests.proofs import readers
-from civitai_pipeline_tests.proofs.aftermath import Aftermath, compare_lakes
+from civitai_pipeline_tests.proofs.aftermath import Aftermath
 from civitai_pipeline_tests.proofs.grounds import print_table, world_of
 from civitai_pipeline_tests.proofs.kills import PAGE_SIZE, Ground
 from civitai_pipeline_tests.proofs.upgrade import upgrade_under_a_reader
@@ -120,7 +120,7 @@ def write_beside_readers(ground: Ground, versions: Sequence[int], rounds: int, a
             (f"{name}: processor time of a round, to that without writers", _ratio(during, before, "cpu_s")),
             (f"{name}: time by the clock, to that without writers", _ratio(during, before, "wall_s")),
         ]
-    crowd.after.add(compare_lakes(ground.lake("many"), ground.lake("whole"), *versions))
+    crowd.after.add(ground.compare("many", *versions))
     crowd.how_many = (
         f"{len(versions)} writers at once, {rounds} times, {crowd.after.pages} pages; "
         f"{sum(one['rounds'] for one in beside)} rounds of {len(READERS)} readers"
@@ -195,7 +195,7 @@ def race(ground: Ground, pairs: int, seed: int) -> Crowd:
     crowd.rows += [(f"stopped with {how}", count) for how, count in outcomes.most_common()]
     if not any("conflict" in how for how in outcomes):
         crowd.after.problems.append("the runs never met")
-    crowd.after.add(compare_lakes(ground.lake("race"), ground.lake("whole-of-one"), VERSION))
+    crowd.after.add(ground.compare("race", VERSION, whole="whole-of-one"))
     crowd.how_many = f"{pairs} pairs, {crowd.after.pages} pages"
     crowd.seconds = time.monotonic() - started
     return crowd

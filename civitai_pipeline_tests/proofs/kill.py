@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from civitai_pipeline.sandbox import Sandbox, SandboxOptions
 from civitai_pipeline_tests.collect.stage import VERSION
-from civitai_pipeline_tests.proofs.aftermath import account, compare_lakes
+from civitai_pipeline_tests.proofs.aftermath import account
 from civitai_pipeline_tests.proofs.grounds import world
 from civitai_pipeline_tests.proofs.kills import LATENCY_S, Ground, Kills, Tracks, in_turn, most_images, most_runs
 from civitai_pipeline_tests.proofs.moments import PHASES, Watch
@@ -62,7 +62,7 @@ def _hunt(ground: Ground, kills: int, seed: int) -> Kills:
     """Kills runs into one lake until there are enough, finishes it, and looks at what is left."""
     name, random, done = f"lake-{seed}", Random(seed), Kills()  # noqa: S311 - reproducible moments, no secret
     lake = ground.lake(name)
-    tracks, phases = Tracks(lake, done), in_turn(random, list(PHASES))
+    tracks, phases = Tracks(lake, ground.system_folder(name), done), in_turn(random, list(PHASES))
     phase = next(phases)
     for _ in range(most_runs(kills)):
         if done.phases.total() == kills:
@@ -76,7 +76,7 @@ def _hunt(ground: Ground, kills: int, seed: int) -> Kills:
     said = ground.warm.call(account, ground.environment(name), VERSION).result()
     done.steps, done.runs, done.summaries = Counter(said["dead"]), said["runs"], said["summaries"]
     done.after.problems += said["problems"]
-    done.after.add(compare_lakes(lake, ground.lake("whole"), VERSION))
+    done.after.add(ground.compare(name, VERSION))
     return done
 
 

@@ -24,7 +24,7 @@ from civitai_pipeline.defs.assets.common import API_POOL
 from civitai_pipeline.instance import prepare_home
 from civitai_pipeline.sandbox import Sandbox, SandboxOptions
 from civitai_pipeline_tests.collect.stage import VERSION
-from civitai_pipeline_tests.proofs.aftermath import account_of, compare_lakes
+from civitai_pipeline_tests.proofs.aftermath import account_of
 from civitai_pipeline_tests.proofs.grounds import world_of
 from civitai_pipeline_tests.proofs.kills import (
     LATENCY_S,
@@ -99,7 +99,7 @@ def kill_and_relaunch(kills: int, seed: int, folder: Path) -> Kills:
                         done.add(hunt.result())
                 for version in hunted:
                     _account(field, version, done)
-            done.after.add(compare_lakes(ground.lake("ui"), ground.lake("whole"), *hunted))
+            done.after.add(ground.compare("ui", *hunted))
     done.seconds = time.monotonic() - started
     return done
 
@@ -107,7 +107,8 @@ def kill_and_relaunch(kills: int, seed: int, folder: Path) -> Kills:
 def _hunt(field: _Field, version: int, kills: int, seed: int) -> Kills:
     """Kills runs of one version until there are enough, and launches one that may live."""
     random, done = Random(seed), Kills()  # noqa: S311 - reproducible moments, no secret
-    tracks, phases = Tracks(field.ground.lake("ui"), done, version), in_turn(random, list(PHASES))
+    lake, system = field.ground.lake("ui"), field.ground.system_folder("ui")
+    tracks, phases = Tracks(lake, system, done, version), in_turn(random, list(PHASES))
     field.ui.add_partition(version)
     phase = next(phases)
     for _ in range(most_runs(kills)):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline_tests.collect.stage import VERSION
-from civitai_pipeline_tests.proofs.aftermath import Aftermath, half_written
+from civitai_pipeline_tests.proofs.aftermath import Aftermath, compare_lakes, half_written, working_folders
 from civitai_pipeline_tests.proofs.grounds import landed_files, print_table
 from civitai_pipeline_tests.proofs.moments import Watch
 from civitai_pipeline_tests.proofs.verdict import Verdict
@@ -36,7 +36,8 @@ class Kills:
         phases: Kills by the phase they were drawn from.
         steps: Runs killed, by the step they were at.
         too_late: Runs that were done before they could be killed.
-        with_scraps: Kills that left a temporary file.
+        with_scraps: Kills that left a temporary file in the lake.
+        with_folders: Kills that left a working folder beside it, alone or with those of earlier kills.
         runs: Runs in all, those that were not killed among them.
         summaries: Summaries of killed runs.
         after: The lakes held against that of an uninterrupted run.
@@ -47,6 +48,7 @@ class Kills:
     steps: Counter[str] = field(default_factory=Counter)
     too_late: int = 0
     with_scraps: int = 0
+    with_folders: int = 0
     runs: int = 0
     summaries: int = 0
     after: Aftermath = field(default_factory=Aftermath)
@@ -54,7 +56,7 @@ class Kills:
 
     def add(self, other: Kills) -> None:
         """Adds the kills in another lake."""
-        for name in ("too_late", "with_scraps", "runs", "summaries"):
+        for name in ("too_late", "with_scraps", "with_folders", "runs", "summaries"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.phases += other.phases
         self.steps += other.steps
@@ -73,6 +75,7 @@ class Kills:
             *((f"killed at {step}", count) for step, count in self.steps.most_common()),
             ("runs done before their kill", self.too_late),
             ("kills in the midst of a file", self.with_scraps),
+            ("kills that left a working folder", self.with_folders),
             ("runs in all", self.runs),
             ("summaries of the dead", self.summaries),
             ("pages landed", self.after.pages),
@@ -104,8 +107,13 @@ class Ground:
         """A lake by its name."""
         return Lake.at(str(self.folder / name / "lake"))
 
+    def system_folder(self, name: str) -> Path:
+        """Where temporary files of the system go that runs into a lake leave."""
+        return self.folder / name / "system"
+
     def environment(self, name: str) -> Mapping[str, str]:
         """The environment of a run into a lake."""
+        self.system_folder(name).mkdir(parents=True, exist_ok=True)
         return {
             "CIVITAI_BASE_URL": self.server.url,
             "CIVITAI_LAKE": str(self.folder / name / "lake"),
@@ -114,7 +122,15 @@ class Ground:
             "CIVITAI_RETRY_BUDGET": "10",
             "CIVITAI_API_KEY": "",
             "DAGSTER_HOME": str(self.folder / name / "dagster"),
+            "TMPDIR": str(self.system_folder(name)),
         }
+
+    def compare(self, name: str, *versions: int, whole: str = "whole") -> Aftermath:
+        """Holds a lake, and what runs into it have left beside it, against that of uninterrupted runs."""
+        done = compare_lakes(self.lake(name), self.lake(whole), *versions)
+        if left := working_folders(self.system_folder(name)):
+            done.problems.append(f"working folders are left: {', '.join(left)}")
+        return done
 
     def start(self, name: str, version: int = VERSION, pages: int | None = PAGES_PER_RUN) -> Call:
         """Starts a run into a lake."""
@@ -160,12 +176,14 @@ class Tracks:
 
     Args:
         lake: The lake.
+        system: Where temporary files of the system go.
         done: Where trouble is noted.
         version: The model version whose pages are looked at.
     """
 
-    def __init__(self, lake: Lake, done: Kills, version: int = VERSION) -> None:
+    def __init__(self, lake: Lake, system: Path, done: Kills, version: int = VERSION) -> None:
         self._lake = lake
+        self._system = system
         self._done = done
         self._pages = f"pages/{version}/"
         self._landed: dict[str, bytes] = {}
@@ -179,6 +197,7 @@ class Tracks:
             self._done.after.problems.append("a landed page has changed or is gone")
         self._landed = now
         self._done.with_scraps += (root / ".tmp").is_dir() and any((root / ".tmp").iterdir())
+        self._done.with_folders += bool(working_folders(self._system))
         self._done.after.problems += half_written(self._lake)
         sys.stderr.write(".")
         sys.stderr.flush()

@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -318,6 +319,8 @@ def _run(request: Json) -> NoReturn:
         os.environ.update(request["environment"])
         for name in [name for name, value in os.environ.items() if not value]:
             del os.environ[name]
+        # The parent may have looked already where temporary files go.
+        tempfile.tempdir = None
         code = _called(request, folder)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

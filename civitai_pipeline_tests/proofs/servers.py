@@ -22,6 +22,7 @@ from civitai_pipeline.sandbox import Sandbox, SandboxOptions, World
 from civitai_pipeline_tests.lake.examples import VERSION
 from civitai_pipeline_tests.proofs.secrets import Watched
 from civitai_pipeline_tests.proofs.spying import hits, is_loopback_address, search, spellings
+from civitai_pipeline_tests.proofs.ui import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 # As a .env can hold it: no quotes in it, and still more than letters.
 TOKEN = "env+M4rk3d/5Jx7=w2Kp8VcRtY"  # noqa: S105 - made up, to be found again
-PORT, WAIT_S = 3941, 240.0
+WAIT_S = 240.0
 # Each of them is a process of Dagster's that takes seconds.
 ODD_KEYS = ("../../escaped", "0", "\u0661", "<b>x</b>", "910011\n")
 
@@ -205,8 +206,9 @@ def _prove_ui(watched: Watched, server: Sandbox) -> tuple[set[str], int]:
     work = watched.folder / "work"
     work.mkdir()
     (work / ".env").write_text(f"CIVITAI_API_KEY={TOKEN}\n", encoding="utf-8")
-    with _running(watched, "dev", "--port", str(PORT), CIVITAI_API_KEY="", CIVITAI_BASE_URL=server.url) as process:
-        ui = Ui(PORT)
+    port = free_port()
+    with _running(watched, "dev", "--port", str(port), CIVITAI_API_KEY="", CIVITAI_BASE_URL=server.url) as process:
+        ui = Ui(port)
         selector = _until(ui.repository, watched, "the Dagster UI")
         if selector is None:
             return set(), 0

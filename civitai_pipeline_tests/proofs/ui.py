@@ -59,6 +59,14 @@ _SCHEDULE = """
 mutation($which: ScheduleSelector!) { startSchedule(scheduleSelector: $which) { __typename } }"""
 
 
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 class Ui:
     """The UI, its daemon and its code server, to be used as a context manager.
 
@@ -68,9 +76,7 @@ class Ui:
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._folder = folder
         self._environment = {name: value for name, value in {**os.environ, **environment}.items() if value}
         self._process: subprocess.Popen[bytes] | None = None

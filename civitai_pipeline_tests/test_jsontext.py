@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from civitai_pipeline.jsontext import KEPT_LEVELS, MAX_LEVELS, InvalidJsonError, dumps, loads
@@ -32,13 +32,13 @@ VALUES = st.recursive(
 ODD = "\ud800"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(VALUES)
 def test_what_is_written_reads_back_the_same(value: object) -> None:
     assert loads(dumps(value)) == value
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(VALUES, st.booleans())
 def test_the_patient_writer_agrees_with_the_standard_library(value: object, sort_keys: bool) -> None:
     odd = {"a": value, ODD: ODD}
@@ -46,13 +46,13 @@ def test_the_patient_writer_agrees_with_the_standard_library(value: object, sort
     assert dumps(odd, sort_keys=sort_keys) == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), st.integers(0, 9)))
 def test_sorted_keys_give_one_spelling_however_they_came(value: dict[str, int]) -> None:
     assert dumps(value, sort_keys=True) == dumps(dict(reversed(value.items())), sort_keys=True)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(VALUES)
 def test_text_and_bytes_read_alike(value: object) -> None:
     text = json.dumps(value, ensure_ascii=True)
@@ -80,14 +80,25 @@ def test_what_is_no_json_is_refused(raw: bytes) -> None:
         loads(raw)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary())
+@example(b"1e310")
+@example(b'[-1e999, {"a": 1e400}]')
 def test_no_bytes_fail_in_another_way(raw: bytes) -> None:
     try:
         value = loads(raw)
     except InvalidJsonError:
         return
-    assert loads(dumps(value)) == value
+    assert loads(dumps(value)) == _in_range(value)
+
+
+def _in_range(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The value with null for numbers beyond the range of a double, for which JSON has no word."""
+    if isinstance(value, dict):
+        return {key: _in_range(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_in_range(inside) for inside in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @pytest.mark.parametrize("depth", [253, 254, 255, 256, 990, 1000, 1023, 1024, 1025, KEPT_LEVELS])
@@ -138,7 +149,7 @@ def test_what_is_no_json_value_is_refused(value: Any) -> None:  # noqa: ANN401 -
 DEEP = "[" * 1_200, "]" * 1_200
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(VALUES, st.sampled_from(["", " ", "\n\t"]))
 def test_a_deep_document_is_read_as_the_same_in_a_flat_one(value: object, space: str) -> None:
     text = json.dumps(value, indent=1 if space else None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from civitai_pipeline.settings import Settings, SettingsError, load_settings
@@ -124,7 +124,6 @@ def test_a_bad_value_is_refused_in_a_line_that_names_the_variable(name: str, tex
     assert "\n" not in str(caught.value)
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(sorted(VARIABLES)), st.text(st.characters(exclude_characters="\0", codec="utf-8")))
 )

@@ -59,7 +59,7 @@ def test_an_error_body_nested_beyond_measure_is_still_told() -> None:
     assert error_detail(json.dumps({"error": {"message": "[" * 30_000}}).encode()).startswith("[[[")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=400) | st.text(max_size=400).map(lambda text: json.dumps({"error": text}).encode()))
 def test_an_error_detail_is_always_one_printable_line_of_bounded_length(body: bytes) -> None:
     detail = error_detail(body)
@@ -68,7 +68,7 @@ def test_an_error_detail_is_always_one_printable_line_of_bounded_length(body: by
     assert detail == detail.strip()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text("abc", min_size=5, max_size=20), st.integers(0, 320))
 def test_no_half_of_a_secret_is_left_where_a_long_text_is_cut(tail: str, before: int) -> None:
     secret = "SEKRET" + tail.upper()
@@ -94,7 +94,7 @@ def test_retry_after_is_read_as_seconds_or_a_date(value: str | None, seconds: fl
     assert parse_retry_after(value, NOW) == seconds
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text())
 def test_no_retry_after_header_raises_or_asks_for_the_past(value: str) -> None:
     seconds = parse_retry_after(value, NOW)

@@ -21,7 +21,7 @@ LISTINGS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, MAX_ID))
 def test_a_positive_integer_of_32_bits_is_an_id(number: int) -> None:
     assert parse_id(str(number)) == number
@@ -54,7 +54,7 @@ def test_anything_else_is_no_id(text: str) -> None:
         parse_id(text)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text())
 def test_what_is_an_id_is_spelled_in_one_way_only(text: str) -> None:
     try:
@@ -76,19 +76,19 @@ def test_a_browsing_level_that_the_api_would_change_cannot_be_asked_for(level: i
         Listing(1, browsing_level=level)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(LISTINGS)
 def test_a_listing_survives_being_landed(listing: Listing) -> None:
     assert Listing.from_dict(json.loads(json.dumps(listing.as_dict()))) == listing
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(LISTINGS, LISTINGS)
 def test_two_listings_are_landed_alike_only_if_they_are_alike(one: Listing, other: Listing) -> None:
     assert (one.as_dict() == other.as_dict()) == (one == other)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(LISTINGS, st.integers(1, 200), st.none() | st.text(min_size=1) | st.integers())
 def test_following_a_cursor_changes_nothing_else_of_the_request(
     listing: Listing, limit: int, cursor: str | int | None

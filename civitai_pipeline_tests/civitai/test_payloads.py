@@ -66,7 +66,7 @@ def test_what_is_off_is_named_by_its_fields() -> None:
     assert "off at id, modelVersions.0.id, modelVersions.1.id" in caught.value.message
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JSON | st.dictionaries(FIELDS, JSON))
 def test_no_json_makes_the_edge_fail_otherwise_than_with_a_changed_contract(body: object) -> None:
     for read in (

@@ -63,7 +63,7 @@ def change(stage: Stage, what: str, detail: int, fresh: int) -> None:
             world.set_meta(detail, None if what == "withdraw" else {"prompt": f"edited {fresh}"})
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.lists(st.tuples(st.lists(STEPS, max_size=3), RUNS), min_size=1, max_size=6))
 def test_whatever_happens_the_sums_hold_and_tables_added_to_equal_tables_made_anew(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[list[tuple[str, Any]], dict[str, Any]]]

@@ -88,7 +88,7 @@ def test_an_open_walk_resumes_without_asking_a_page_twice(stage: Stage) -> None:
     assert [str(page.id) for page in stage.ledger.pages()] == ["1/1", "1/2", "1/3"]
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(
     slices=st.lists(st.integers(1, 9), min_size=1, max_size=8),
     short=st.booleans(),

@@ -180,7 +180,7 @@ ANSWERS = st.lists(
 )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(METAS, min_size=1, max_size=3), ANSWERS)
 def test_whatever_the_answers_the_metadata_stands_and_no_version_stands_twice(
     tmp_path_factory: pytest.TempPathFactory, metas: list[dict[str, Any]], answers: list[Lookup]

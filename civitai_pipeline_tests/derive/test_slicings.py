@@ -105,7 +105,7 @@ class Model:
         return "updated" if news else "duplicate"
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(steps=STEPS, pages_per_slab=st.integers(1, 4))
 def test_any_slicing_equals_a_rebuild_and_the_plain_model(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Step], pages_per_slab: int

@@ -211,7 +211,7 @@ PHRASES = st.sampled_from(
 )
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.lists(st.lists(st.tuples(st.integers(1, 5), PHRASES | st.none()), max_size=4), min_size=1, max_size=4))
 def test_following_step_by_step_equals_starting_from_nothing(
     tmp_path_factory: pytest.TempPathFactory, landings: list[list[tuple[int, str | None]]]
@@ -257,7 +257,7 @@ HOSTILE = JSON | st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(HOSTILE, min_size=1, max_size=4))
 def test_no_item_whatsoever_keeps_a_table_from_being_made(
     tmp_path_factory: pytest.TempPathFactory, items: list[Any]

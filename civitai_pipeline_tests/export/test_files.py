@@ -87,7 +87,7 @@ def _restored(text: str) -> str:
 
 
 # Few exports of many prompts each: an export costs more than its rows.
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(prompts=st.lists(HOSTILE, min_size=1, max_size=60))
 @pytest.mark.parametrize("kind", FILE_FORMATS)
 def test_any_prompt_survives_an_export(tmp_path_factory: pytest.TempPathFactory, kind: str, prompts: list[str]) -> None:
@@ -102,7 +102,7 @@ def test_any_prompt_survives_an_export(tmp_path_factory: pytest.TempPathFactory,
     assert back == prompts
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(prompts=st.lists(HOSTILE.filter(lambda text: "\0" not in text), min_size=1, max_size=60))
 @pytest.mark.parametrize("kind", FILE_FORMATS)
 def test_pandas_and_duckdb_count_the_rows_that_were_written(

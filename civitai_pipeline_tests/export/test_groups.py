@@ -16,7 +16,7 @@ def _codes(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.array(values, dtype=np.int64)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(-1, 8), st.integers(-1, 8), st.integers(-1, 3)), max_size=30))
 def test_rows_are_together_exactly_if_a_chain_of_shared_values_links_them(rows: list[tuple[int, int, int]]) -> None:
     found = components(len(rows), [_codes([row[key] for row in rows]) for key in range(3)])
@@ -42,7 +42,7 @@ def test_a_long_chain_is_one_group_and_quickly_found() -> None:
     assert time.process_time() - started < 5
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 20), max_size=60), st.integers(0, 5))
 def test_no_group_is_divided_and_no_split_is_empty_that_could_be_filled(groups: list[int], seed: int) -> None:
     group = components(len(groups), [_codes(groups)])

@@ -82,7 +82,7 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(rows=ROWS, split_by=st.sampled_from(["both", "near", "author"]), seed=st.integers(0, 5))
 def test_what_must_stay_together_is_in_one_split(
     tmp_path_factory: pytest.TempPathFactory,

@@ -46,7 +46,7 @@ def _ids(lake: Lake, **choices: Any) -> list[int]:  # noqa: ANN401 - options
     return [row["image_id"] for row in _export(lake, **choices)[1]]
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     levels=st.lists(st.sampled_from(LEVELS), min_size=1, max_size=40),
     asked=st.sampled_from([None, *NAMES]),
@@ -157,7 +157,7 @@ def test_one_image_of_equal_or_near_prompts_is_kept_over_all_versions(lake: Lake
     assert _ids(lake, distinct="near") == [1, 3, 6]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     authors=st.lists(st.sampled_from([None, "ann", "bob", "cy"]), min_size=1, max_size=50),
     per_author=st.integers(1, 9) | st.none(),

@@ -110,7 +110,7 @@ def dies_after(pages: int) -> Any:  # noqa: ANN401 - stands for a method
     return dies
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(STEPS)
 def test_of_two_lakes_each_image_is_as_its_newest_sighting_says(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
@@ -147,7 +147,7 @@ def test_of_two_lakes_each_image_is_as_its_newest_sighting_says(
     assert (again.pages, here.ledger.covered()) == (0, covered)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(STEPS, st.integers(0, 6))
 def test_a_killed_merge_goes_on_and_comes_to_the_same(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Step], after: int

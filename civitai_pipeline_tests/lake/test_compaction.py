@@ -126,7 +126,7 @@ def test_pages_with_line_breaks_and_odd_bytes_keep_them(ledger: Ledger) -> None:
 
 
 def test_any_history_reads_the_same_however_often_it_is_compacted(tmp_path_factory: pytest.TempPathFactory) -> None:
-    @settings(deadline=None, max_examples=12)
+    @settings(max_examples=12)
     @given(st.integers(0, 2**32), st.lists(st.integers(0, 25), min_size=1, max_size=4))
     def check(seed: int, stages: Sequence[int]) -> None:
         random, ledger = Random(seed), Ledger(Lake.at(str(tmp_path_factory.mktemp("lake"))), VERSION)  # noqa: S311
@@ -284,7 +284,7 @@ def test_pages_missing_between_bundles_are_named(ledger: Ledger) -> None:
         Ledger(ledger.lake, VERSION).covered()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.binary().filter(lambda text: b"\x1e" not in text), min_size=1, max_size=6))
 def test_texts_come_out_of_a_bundle_as_they_went_in(given_texts: list[bytes]) -> None:
     assert texts_in(pack(given_texts), len(given_texts)) == given_texts
@@ -309,7 +309,7 @@ def test_a_bundle_is_readable_by_any_tool_that_knows_zstandard(ledger: Ledger) -
     assert parameters.window_size <= 1 << 27
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 6)), max_size=8))
 def test_every_page_of_any_files_is_found_in_one_of_them(spans: list[tuple[int, int]]) -> None:
     files = {PageFile.of_pages(first, first + more) for first, more in spans}

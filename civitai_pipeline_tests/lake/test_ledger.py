@@ -90,7 +90,7 @@ def test_pages_without_a_sequence_come_by_walk_and_page_and_first(ledger: Ledger
     assert _ids(ledger) == ["1/1", "1/2", "2/1", "2/2"]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 3), max_size=12), st.integers(0, 12))
 def test_what_is_covered_and_what_is_not_add_up_to_all(
     tmp_path_factory: pytest.TempPathFactory, walks: list[int], upto: int

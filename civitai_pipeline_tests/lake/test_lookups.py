@@ -41,7 +41,7 @@ TIMES = st.datetimes(datetime(2020, 1, 1), timezones=st.just(UTC))  # noqa: DTZ0
 LOOKUPS = st.builds(Lookup, KEYS, TIMES) | st.builds(Lookup, KEYS, TIMES, IDS, st.none() | IDS, *[st.none() | TEXT] * 4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(LOOKUPS, max_size=6))
 def test_what_is_kept_is_read_back_to_the_letter_and_the_last_answer_counts(
     tmp_path_factory: pytest.TempPathFactory, lookups: list[Lookup]

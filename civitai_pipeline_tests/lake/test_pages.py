@@ -52,7 +52,7 @@ def _document(data: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompress(data, max_output_size=2**26)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(PAGES, st.lists(JSON, max_size=4), st.dictionaries(TEXT, JSON, max_size=3), st.booleans())
 def test_a_page_comes_back_as_it_was_landed(
     envelope: LandedPage, items: list[object], metadata: dict[str, object], as_text: bool
@@ -63,7 +63,7 @@ def test_a_page_comes_back_as_it_was_landed(
     assert back == replace(envelope, items=told["items"], metadata=told["metadata"])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(PAGES, JSON)
 def test_the_bytes_of_a_body_are_kept_to_the_letter(envelope: LandedPage, value: object) -> None:
     raw = json.dumps({"items": [value], "metadata": {}}, indent=1).encode() + b"\n "
@@ -86,7 +86,7 @@ def test_odd_spellings_of_a_body_are_kept(raw: bytes, cursor: str | None) -> Non
     assert repr(decode(data).items) == repr(jsontext.loads(raw)["items"])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(PAGES, st.dictionaries(st.text(), JSON, max_size=3), st.frozensets(st.integers(1, 2**31), max_size=9))
 def test_a_confirmation_comes_back_without_a_body(
     envelope: LandedPage, metadata: dict[str, object], absent: frozenset[int]
@@ -131,7 +131,7 @@ def test_a_page_of_another_maker_needs_only_what_the_contract_names() -> None:
 WHOLE = encode(page(), body([{"id": number, "prompt": f"kite {number} " * 5} for number in range(20)], "2|x"))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, len(WHOLE) - 1), st.integers(0, 7))
 def test_a_flipped_bit_is_noticed_or_makes_no_difference(place: int, bit: int) -> None:
     flipped = bytearray(WHOLE)
@@ -143,7 +143,7 @@ def test_a_flipped_bit_is_noticed_or_makes_no_difference(place: int, bit: int) -
     assert found == decode(WHOLE)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, len(WHOLE) - 1))
 def test_a_file_cut_short_is_damaged_or_whole(length: int) -> None:
     try:
@@ -190,20 +190,20 @@ def test_what_is_no_landed_page_is_damaged(data: bytes) -> None:
         decode(data)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary())
 def test_no_bytes_make_decoding_fail_in_another_way(data: bytes) -> None:
     with pytest.raises(DamagedPageError):
         decode(data)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.builds(PageId, st.integers(1, 10**6), st.integers(1, 10**6)))
 def test_a_place_survives_being_written(place: PageId) -> None:
     assert PageId.parse(str(place)) == place
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(JSON)
 def test_no_json_value_in_an_envelopes_place_makes_decoding_fail_in_another_way(value: object) -> None:
     for data in (jsontext.dumps(value), jsontext.dumps({"response": value, "options": value, "confirms": value})):

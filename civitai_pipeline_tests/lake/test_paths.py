@@ -32,7 +32,7 @@ def test_what_is_no_version_becomes_no_path(version: Any, lake: Lake) -> None:  
             place()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, MAX_VERSION_ID))
 def test_every_version_has_a_place_of_its_own_inside_the_lake(version: int) -> None:
     lake = Lake.at("/lake")

@@ -40,7 +40,7 @@ def written(lake: Lake, groups: Sequence[int]) -> tuple[PinnedTable, HeldRows]:
     return PinnedTable.of(lake, TABLE, VERSION), HeldRows(MADE_BY.attached_to(data))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 7), max_size=6), st.data())
 def test_rows_of_a_file_are_those_in_memory(
     tmp_path_factory: pytest.TempPathFactory, groups: list[int], data: st.DataObject

@@ -33,7 +33,7 @@ def test_every_bit_counts(lake: Lake) -> None:
             PinnedTable.of(lake, schemas.PROMPTS, VERSION)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.data())
 def test_every_bit_of_the_seal_counts(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     lake = Lake.at(str(tmp_path_factory.mktemp("lake")))

@@ -52,7 +52,7 @@ def _rows(table: Table) -> SearchStrategy[list[dict[str, Any]]]:
     return st.lists(st.fixed_dictionaries({c.name: values(c) for c in table.columns}), max_size=3)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.data(), st.sampled_from(TABLES))
 def test_a_table_comes_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, table: Table

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from civitai_pipeline.prompts.categories import Categorizer
@@ -120,7 +120,6 @@ def test_confidence_rises_with_evidence_and_specificity_and_never_reaches_one() 
     assert all(match.confidence < 1 for match in categorizer().categorize(", ".join(terms)))
 
 
-@settings(deadline=None)
 @given(st.text() | st.lists(st.sampled_from([*"()[]<>:,\\.", "no ", "nude ", "soft light", "_"])).map("".join))
 def test_any_text_has_exactly_one_primary(prompt: str) -> None:
     matches = categorizer().categorize(prompt)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from civitai_pipeline.prompts.items import read_item
 from civitai_pipeline_tests.prompts.strategies import CIVITAI, JSON, item
@@ -43,7 +43,6 @@ def test_the_fingerprint_does_not_depend_on_the_parser() -> None:
     assert one == two
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_the_fingerprint_survives_a_round_trip(value: object) -> None:
     meta = {"prompt": "p", "extra": value}

@@ -74,19 +74,17 @@ def check_reading(reading: Reading) -> None:
     assert all(row["resource_type"] and row["sources"][0] == row["source"] for row in rows)
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_any_json_is_read(value: object) -> None:
     check_reading(read_item(value))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(mutated_items())
 def test_mutated_items_are_read(mutated: object) -> None:
     check_reading(read_item(mutated))
 
 
-@settings(deadline=None)
 @given(JSON, JSON)
 def test_hostile_graphs_are_read(graph: object, workflow: object) -> None:
     check_reading(read_item(item(meta={"comfy": {"prompt": graph, "workflow": workflow}})))

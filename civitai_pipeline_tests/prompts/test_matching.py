@@ -117,7 +117,6 @@ def said(table: pa.Table) -> list[list[dict[str, Any]]]:
     return found
 
 
-@settings(deadline=None)
 @given(st.lists(PROMPTS, max_size=6))
 def test_a_prompt_says_the_same_in_whatever_company(prompts: list[str]) -> None:
     together = categorizer().categorize_all(prompts)
@@ -145,7 +144,7 @@ def tokens_in_batch(segment: str) -> list[str]:
     return [token for number in found.of_prompts.tolist() for token in [*by_number[number], ","]]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @example("a.' b's's 'c' d''e. f:g h: i")
 @example("score_9(\\\\(soft) \\( light:1.2)")
 @given(PROMPTS.filter(lambda text: text.isascii() and "<" not in text and "mbedding" not in text.lower()))
@@ -204,7 +203,7 @@ def load_taxonomy_once() -> Any:  # noqa: ANN401 - cache hides the type from myp
     return load_taxonomy()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @example("no shadows or golden hour, without any nude but soft light")
 @example("no nude break shadows")
 @given(PROMPTS)

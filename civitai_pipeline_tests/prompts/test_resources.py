@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from civitai_pipeline.lake.schemas import PROMPT_RESOURCES
@@ -254,7 +254,6 @@ def test_a_type_is_never_taken_for_another_kind_of_key() -> None:
     assert len(found(meta)) == 4
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(*map(st.sampled_from, MENTIONED)), max_size=12))
 def test_what_shares_an_id_is_one_and_two_versions_never_are(rows: list[tuple[Any, ...]]) -> None:
     entries = [{"type": kind, "modelVersionId": version, "modelName": name} for kind, version, name, _ in rows]
@@ -340,7 +339,6 @@ def test_lists_and_evidence_are_bounded() -> None:
     assert orjson.loads(row["raw"])["cut_bytes"] > MAX_RAW_BYTES
 
 
-@settings(deadline=None)
 @given(JSON, HOSTILE_TEXT, JSON)
 def test_any_metadata_is_read(value: object, name: str, other: object) -> None:
     keys = ("civitaiResources", "resources", "additionalResources", "models", "versionIds", "hashes", "Model", "VAE")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from civitai_pipeline.prompts.scores import MIN_COHORT, engagement, engagement_of_columns, quality_score
@@ -83,7 +83,6 @@ def test_few_reactions_say_little() -> None:
     assert min(known) > 0.7
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -111,7 +110,6 @@ def test_arrays_are_taken_as_lists_are() -> None:
     assert engagement(np.array([3.0, 1.0, np.nan]), array)[1:] == [None, None]
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

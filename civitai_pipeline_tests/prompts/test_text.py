@@ -74,7 +74,6 @@ def test_normal_form(prompt: str, normal: str) -> None:
     assert normalise_prompt(prompt) == normal
 
 
-@settings(deadline=None)
 @given(PROMPT_LIKE | st.text())
 def test_normalising_twice_changes_nothing(prompt: str) -> None:
     once = normalise_prompt(prompt)
@@ -107,13 +106,11 @@ def test_counts() -> None:
     assert prompt_counts("") == (0, 0, 0)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_storable_keeps_what_a_file_can_hold(text: str) -> None:
     assert storable(text) == text
 
 
-@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_storable_makes_text_a_file_can_hold(text: str) -> None:
     storable(text).encode()
@@ -146,7 +143,7 @@ def test_a_clean_prompt_is_the_words_alone(prompt: str, clean: str) -> None:
     assert clean_prompt(prompt, ["easyFog"]) == clean
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(PROMPT_LIKE | st.sampled_from(["embedding:", "urn:air:", "<a>", ", fog,"]), max_size=4).map("".join))
 def test_cleaning_twice_changes_nothing_and_leaves_no_tag(prompt: str) -> None:
     clean = clean_prompt(prompt, ["fog"])

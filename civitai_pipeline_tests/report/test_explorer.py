@@ -180,7 +180,7 @@ def one_prompt(text: str, **values: Any) -> VersionTables:  # noqa: ANN401 - any
     return replace(base, prompts=pa.Table.from_pylist([row], PROMPTS.arrow_schema))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_any_text_comes_back_to_the_letter_from_plain_ascii(text: str) -> None:
     # To the letter, blanks at its ends included; one of nothing else is none.

@@ -178,7 +178,7 @@ RESOURCES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(IMAGES, RESOURCES)
 def test_no_prompt_whatsoever_keeps_the_tables_from_being_made(
     images: list[tuple[str, str | None, dict[str, Any]]], resources: list[tuple[Any, ...]]

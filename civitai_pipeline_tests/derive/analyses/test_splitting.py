@@ -59,7 +59,7 @@ def test_slices_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 PARTS = st.text() | st.text(st.sampled_from("aB é\u3000\x1c\t()[]{}\\<>:.12，ﬁİ"))  # noqa: RUF001 - odd on purpose
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(PARTS.map(storable), min_size=1, max_size=5))
 def test_the_normal_form_is_the_one_that_tells_equal_prompts(parts: list[str]) -> None:
     parts = [part.replace(",", "") for part in parts]
@@ -67,7 +67,7 @@ def test_the_normal_form_is_the_one_that_tells_equal_prompts(parts: list[str]) -
     assert normal_forms(pa.array(parts, type=pa.string())).to_pylist() == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(PARTS.map(storable) | st.lists(PARTS.map(storable)).map(",".join), max_size=5))
 def test_no_text_whatsoever_gives_a_tag_that_is_blank_too_long_or_holds_a_comma(texts: list[str]) -> None:
     for tags in tags_of(*texts):

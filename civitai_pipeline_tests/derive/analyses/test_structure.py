@@ -131,7 +131,7 @@ def test_bins_are_the_same_everywhere_and_the_last_has_no_end() -> None:
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists((st.text() | st.text(st.sampled_from("a ,\u3000\x1c\x85\u200b"))).map(storable), max_size=4))
 def test_negative_prompts_are_counted_as_prompts_are(texts: list[str]) -> None:
     found = text_counts(pa.array(texts, type=pa.string())).to_pylist()

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from civitai_pipeline.derive.analyses.student import benjamini_hochberg, critical_value, two_sided_p
@@ -24,7 +24,6 @@ def test_the_critical_values_are_the_printed_ones() -> None:
     assert found.round(3).tolist() == list(PRINTED.values())
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1e6))
 def test_one_two_and_three_degrees_have_closed_forms(t: float) -> None:
     assert p(t, 1) == pytest.approx(1 - 2 * math.atan(t) / math.pi, abs=1e-12)
@@ -34,7 +33,6 @@ def test_one_two_and_three_degrees_have_closed_forms(t: float) -> None:
     assert p(t, 3) == pytest.approx(1 - three, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(st.floats(-50, 50), st.floats(0.5, 1e5))
 def test_a_p_is_a_probability_and_falls_with_distance(t: float, degrees: float) -> None:
     assert 0 <= p(t, degrees) <= 1
@@ -43,7 +41,6 @@ def test_a_p_is_a_probability_and_falls_with_distance(t: float, degrees: float) 
     assert p(0, degrees) == 1
 
 
-@settings(deadline=None)
 @given(st.floats(1, 1e5))
 def test_a_critical_value_has_its_p(degrees: float) -> None:
     value = critical_value(np.array([degrees]), 0.95)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from civitai_pipeline.derive.analyses import terms
@@ -74,7 +74,6 @@ def test_a_pair_of_few_prompts_or_authors_is_no_pair(prompts: int, authors: int)
 USES = st.lists(st.tuples(st.integers(-1, 3), st.booleans(), st.sets(st.integers(0, 69), max_size=6)), max_size=12)
 
 
-@settings(deadline=None)
 @given(USES)
 def test_counting_with_bits_is_counting(rows: list[tuple[int, bool, set[int]]]) -> None:
     rows = sorted(rows, key=lambda row: row[0])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TMP_DIR = ".tmp"
 # No name that a folder of somebody else's has: whatever bears it, and whose process is gone, is removed.
+# One hyphen, behind which the process is named as in the names of temporary files.
 _WORKING_FOLDER = "civitai_pipeline_work-"
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 # Longer than any single file takes to write, so a temporary file of another machine this old is a dead one's.

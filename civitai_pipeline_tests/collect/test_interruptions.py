@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,23 +197,28 @@ def test_a_pages_folder_that_cannot_be_written_is_told_and_nothing_is_counted(st
     assert stage.collect().stop_reason == "at_end"
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 3 kB: the nearest to a full disk that needs no disk of its own."""
+@contextmanager
+def _small_files() -> Iterator[None]:
+    """No file may grow beyond 3 kB: the nearest to a full disk that needs no disk of its own.
+
+    No fixture, because pytest writes what it reports before it ends those, perhaps to a file that is larger.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_disk_without_room_stops_the_run_and_leaves_no_part_of_a_page(stage: Stage) -> None:
     noise = [{"prompt": f"{number} " + os.urandom(2000).hex()} for number in range(5)]
     for entry, meta in zip(items(5, start=13), noise, strict=True):
         stage.world.insert({**entry, "meta": meta}, VERSION)
-    summary = stage.collect(page_size=6)
+    with _small_files():
+        summary = stage.collect(page_size=6)
     assert (summary.stop_reason, summary.pages) == ("lake_unavailable", 2)
     assert os.strerror(errno.EFBIG) in str(summary.error)
     assert list((stage.folder / ".tmp").iterdir()) == []

@@ -21,6 +21,7 @@ from unittest.mock import patch
 import dagster as dg
 
 from civitai_pipeline.defs.assets.common import API_POOL
+from civitai_pipeline.defs.events import failures_in_log
 from civitai_pipeline.instance import prepare_home
 from civitai_pipeline.sandbox import Sandbox, SandboxOptions
 from civitai_pipeline_tests.collect.stage import VERSION
@@ -170,7 +171,10 @@ def _finished(field: _Field, run_id: str) -> dg.DagsterRun:
 
 def _wait_for_success(field: _Field, run_id: str) -> None:
     run = _finished(field, run_id)
-    assert run.status is dg.DagsterRunStatus.SUCCESS, f"run {run_id}, which nobody killed, is {run.status.value}"
+    if run.status is not dg.DagsterRunStatus.SUCCESS:
+        ends = field.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+        why = [*failures_in_log(field.instance, run_id), *(entry.message for entry in ends)]
+        raise AssertionError(f"run {run_id}, which nobody killed, is {run.status.value}: {'; '.join(why)}")
 
 
 def _status(field: _Field, run_id: str) -> str:

@@ -51,17 +51,17 @@ def compaction_killed(kills: int, polls: int, seed: int, folder: Path) -> Verdic
     with alone(), killer(folder) as hand:
         while ends[KILLED] < kills:
             history.land(max(2 * LEAST_FILES, polls * KILLS_A_ROUND // kills))
-            reader = Reader(lake, twin)
-            for _ in range(KILLS_A_ROUND):
-                change = 1 + int(random.expovariate(1 / CHANGES_UNTIL_A_KILL))
-                how = hand.work("compact", str(lake.root), str(VERSION), change=change)
-                ends[how] += 1
-                scraps += any((Path(str(lake.root)) / ".tmp").iterdir())
-                superseded += any(list_walk(lake.walk(VERSION, walk)).superseded for walk in WALKS)
-                if how == DONE or ends[KILLED] == kills:
-                    break
-            hand.work("compact", str(lake.root), str(VERSION))
-            problems += reader.end()
+            with Reader(lake, twin) as reader:
+                for _ in range(KILLS_A_ROUND):
+                    change = 1 + int(random.expovariate(1 / CHANGES_UNTIL_A_KILL))
+                    how = hand.work("compact", str(lake.root), str(VERSION), change=change)
+                    ends[how] += 1
+                    scraps += any((Path(str(lake.root)) / ".tmp").iterdir())
+                    superseded += any(list_walk(lake.walk(VERSION, walk)).superseded for walk in WALKS)
+                    if how == DONE or ends[KILLED] == kills:
+                        break
+                hand.work("compact", str(lake.root), str(VERSION))
+            problems += reader.problems
             readings, tables = readings + reader.readings, tables + reader.tables
         before, after = texts(twin), texts(lake)
         if list(before) != list(after):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from unittest.mock import patch
 
 from civitai_pipeline.derive import slabs
@@ -167,7 +167,7 @@ def page_files(lake: Lake) -> Counter[str]:
 
 
 class Reader:
-    """Reads a lake again and again while others are at work on it.
+    """Reads a lake again and again while others are at work on it, from ``with`` to its end, however that comes.
 
     Attributes:
         readings: How often it has read all pages.
@@ -176,14 +176,21 @@ class Reader:
     """
 
     def __init__(self, lake: Lake, twin: Lake) -> None:
-        """Begins to read; every page must be as in ``twin``."""
+        """A reader that has not begun; every page must be as in ``twin``."""
         self.readings = self.tables = 0
         self.problems: list[str] = []
         self._lake = lake
         self._pages, self._tables = texts(twin), built_tables(twin, VERSION, rebuild=True)
         self._stop = Event()
         self._thread = Thread(target=self._read)
+
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
     def _read(self) -> None:
         while not self._stop.is_set():
@@ -197,9 +204,3 @@ class Reader:
                     self.tables += 1
             except LakeError as error:
                 self.problems.append(f"a reader met: {error}")
-
-    def end(self) -> list[str]:
-        """Stops reading; what was not as it should be, each thing once."""
-        self._stop.set()
-        self._thread.join()
-        return list(dict.fromkeys(self.problems))

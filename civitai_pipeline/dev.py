@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from civitai_pipeline.instance import prepare_home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import FrameType
 
     from rich.console import Console
@@ -30,6 +30,10 @@ SANDBOX_HOME = Path(".sandbox")
 SANDBOX_GROWS_EVERY_S = 60.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.2
+# Dagster waits so long for the code server, which answers when the process of a new run has loaded the project: ten
+# processor seconds. By Dagster's own 60 s, runs that five versions began at once beside other work were given up as
+# failed while they started: 3 of some 140. Its run monitoring gives a run as long as this.
+ANSWER_TIMEOUT_S = 180
 
 _NOTE = """
 The Dagster UI opens at http://{host}:{port}
@@ -79,7 +83,13 @@ def run_dev(settings: Settings, port: int, err: Console, *, sandbox: bool) -> in
         # Dagster puts a .env of the folder it runs in over the environment, which would point the stand-in's runs at
         # the real API with a real key.
         folder = home if sandbox else Path.cwd()
-        return _run_dagster(port, {**os.environ, **overrides, "DAGSTER_HOME": str(home)}, folder, lock)
+        environment = dagster_environment(os.environ) | overrides | {"DAGSTER_HOME": str(home)}
+        return _run_dagster(port, environment, folder, lock)
+
+
+def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that Dagster runs with: those given, which win, and what its own defaults are too short for."""
+    return {"DAGSTER_GRPC_TIMEOUT_SECONDS": str(ANSWER_TIMEOUT_S), **environment}
 
 
 @contextmanager

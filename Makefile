@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint types tests prove bench growth format lock audit clean
+.PHONY: help setup demo dev test lint types tests prove breakages bench growth format lock audit clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  make %-9s %s\n", $$1, $$2}'
 
 # The constraints file pins every package with its hashes; the project itself is added without looking further.
 $(READY): pyproject.toml constraints.txt
@@ -44,6 +44,9 @@ SEED ?= 1
 
 prove: $(READY) ## Run the long proofs and print their table; SEED=n draws other ones, ONLY="kill soak" chooses
 	$(BIN)/python -m civitai_pipeline_tests.proofs --seed $(SEED) $(ONLY)
+
+breakages: $(READY) ## Break the code on purpose, in a copy, and see each proof notice; ONLY="kill soak" chooses
+	$(BIN)/python -m civitai_pipeline_tests.proofs.breakages $(ONLY)
 
 bench: $(READY) ## Measure the tables of 100,000 made-up items, and of 1,000 more on 10,000 and 300,000
 	$(BIN)/python -m civitai_pipeline_tests.bench

@@ -7,7 +7,8 @@ import ast
 import pytest
 
 from .all import PROOFS
-from .breakages import BREAKAGES, ROOT, Breakage
+from .breakages import BREAKAGES, Breakage
+from .warm import ROOT
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=[breakage.what for breakage in BREAKAGES])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -35,8 +36,11 @@ def main() -> int:
         if problem is None:
             found = future.result()
         else:
-            # A proof that breaks down is a proof that failed, whatever it died of.
-            said = (str(problem).splitlines() or [""])[0]
+            # A proof that breaks down is a proof that failed, whatever it died of. The table has room for a line, and
+            # what a run says before it fails ends, as tracebacks do, with the line that matters.
+            traceback.print_exception(problem)
+            lines = str(problem).splitlines() or [""]
+            said = " ... ".join(dict.fromkeys((lines[0], lines[-1])))
             found = [Verdict(name, "broke down", problems=(f"{type(problem).__name__}: {said}",), seconds=took)]
         # All take an hour, and whoever has to stop them wants to know how far they were.
         failed = [": ".join(verdict.cells()[::5]) for verdict in found if not verdict.ok]

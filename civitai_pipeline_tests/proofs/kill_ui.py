@@ -13,6 +13,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -158,15 +159,20 @@ def _process_of(field: _Field, run_id: str) -> int:
 
 
 def _finished(field: _Field, run_id: str) -> dg.DagsterRun:
-    """A run, once it has ended."""
-    end = time.monotonic() + GIVE_UP_S
-    while time.monotonic() < end:
+    """A run, once it has ended. It may be as slow as the machine is, as long as its log grows."""
+    end, entries = time.monotonic() + GIVE_UP_S, -1
+    while True:
         run = field.instance.get_run_by_id(run_id)
         assert run is not None
         if run.is_finished:
             return run
+        if time.monotonic() > end:
+            logged = field.instance.all_logs(run_id)
+            if len(logged) == entries:
+                last = [f"{datetime.fromtimestamp(entry.timestamp, UTC):%X} {entry.message}" for entry in logged[-5:]]
+                raise AssertionError("\n".join([f"run {run_id} hangs: {run.status.value}", *last, field.ui.said()]))
+            end, entries = time.monotonic() + GIVE_UP_S, len(logged)
         time.sleep(LOOK_EVERY_S)
-    raise AssertionError(f"run {run_id} does not end: {_status(field, run_id)}")
 
 
 def _wait_for_success(field: _Field, run_id: str) -> None:

@@ -95,7 +95,7 @@ class Call:
 
     def said(self) -> str:
         """The end of what it printed."""
-        return "\n".join(text[-2000:] for text in self.output()).strip()
+        return "\n".join(text[-8000:] for text in self.output()).strip()
 
     def output(self) -> tuple[str, str]:
         """What it printed on standard output and standard error."""

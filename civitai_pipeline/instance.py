@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import dagster as dg
+
 INSTANCE_FILE = "dagster.yaml"
+
+# What SQLite says, and what is to be done then.
+_ADVICE = {
+    "locked": "another process has held them for too long; run again, and stop what uses them first if that lasts",
+    "full": "free some space, then run again",
+    "readonly": "set DAGSTER_HOME to a folder you can write to",
+    "malformed": "put a backup of them in their place, or move them away; pages and tables are not in them",
+    "not a database": "put a backup of them in their place, or move them away; pages and tables are not in them",
+}
 
 
 class InstanceError(Exception):
@@ -64,3 +75,26 @@ def _make_records(home: Path) -> None:
     with dg.DagsterInstance.from_config(str(home), fresh.name):
         pass
     fresh.replace(home / INSTANCE_FILE)
+
+
+@contextmanager
+def records() -> Iterator[dg.DagsterInstance]:
+    """Dagster's records in the folder that was prepared.
+
+    What they refuse in the midst of a run is lost with the run's last words only: pages land without them, and its
+    summary is made up for when the next run starts.
+
+    Raises:
+        InstanceError: They cannot be read or written.
+    """
+    import dagster as dg  # noqa: PLC0415 - takes seconds to load
+    import sqlalchemy.exc  # noqa: PLC0415 - as the other
+
+    home = os.environ.get("DAGSTER_HOME", "")
+    try:
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    except sqlalchemy.exc.DBAPIError as error:
+        said = str(error.orig)
+        advice = next((words for sign, words in _ADVICE.items() if sign in said), "look at the disk, then run again")
+        raise InstanceError(f"Dagster's records in {home} cannot be used: {said} ({advice})") from error

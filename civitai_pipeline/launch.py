@@ -24,6 +24,7 @@ from civitai_pipeline.defs.metadata import summary_from_metadata
 from civitai_pipeline.defs.partitions import MODEL_VERSION, register_versions
 from civitai_pipeline.defs.sensors.records import ACTIVE, PARTITION_TAG
 from civitai_pipeline.defs.sensors.repair import end_dead_runs
+from civitai_pipeline.instance import records
 from civitai_pipeline.upkeep.processes import is_gone, process_tags
 
 if TYPE_CHECKING:
@@ -83,9 +84,10 @@ def collect(
 
     Raises:
         ConflictError: Another run of the version is waiting or under way.
+        InstanceError: Dagster's records cannot be read or written.
     """
     job = build_defs(progress).resolve_job_def("collect")
-    with dg.DagsterInstance.get() as instance:
+    with records() as instance:
         register_versions(instance, [version])
         # A run that was killed would hold its place at the API for ever, and this one would wait for it.
         for words in end_dead_runs(instance):
@@ -146,11 +148,14 @@ def bring_up_tables(
 
     Yields:
         What came of each version, as soon as it is done.
+
+    Raises:
+        InstanceError: Dagster's records cannot be read or written.
     """
     job = build_defs().resolve_job_def("rebuild")
     made = {key for asset in ASSETS for key in asset.keys} - {image_pages.key, model_version_info.key}
     of_all_versions = {key for asset in ASSETS if asset.partitions_def is None for key in asset.keys}
-    with dg.DagsterInstance.get() as instance:
+    with records() as instance:
         register_versions(instance, list(versions))
         for words in end_dead_runs(instance):
             log.info("%s", words)
@@ -181,8 +186,12 @@ def bring_up_tables(
 
 
 def under_way() -> set[int]:
-    """The model versions of which a run is waiting or under way; one whose process is gone is neither."""
-    with dg.DagsterInstance.get() as instance:
+    """The model versions of which a run is waiting or under way; one whose process is gone is neither.
+
+    Raises:
+        InstanceError: Dagster's records cannot be read.
+    """
+    with records() as instance:
         runs = instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
     keys = (run.tags.get(PARTITION_TAG, "") for run in runs if is_gone(run.tags) is not True)
     return {int(key) for key in keys if key.isascii() and key.isdigit()}
@@ -217,8 +226,11 @@ def registered(versions: list[int], *, register: bool) -> set[int]:
     Args:
         versions: The versions asked about.
         register: Make those that are none into partitions first.
+
+    Raises:
+        InstanceError: Dagster's records cannot be read or written.
     """
-    with dg.DagsterInstance.get() as instance:
+    with records() as instance:
         if register:
             register_versions(instance, versions)
         known = set(instance.get_dynamic_partitions(MODEL_VERSION))

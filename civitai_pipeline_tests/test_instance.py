@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 
-from civitai_pipeline.instance import InstanceError, prepare_home
+from civitai_pipeline.instance import InstanceError, prepare_home, records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,3 +71,18 @@ def test_a_place_that_cannot_be_a_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InstanceError, match="set DAGSTER_HOME"):
         prepare_home(tmp_path / "file")
+
+
+def test_records_that_another_process_holds_are_told_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    prepare_home(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "history" / "runs.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InstanceError, match="database is locked"), records() as instance:
+            instance.run_storage.set_cursor_values({"kept": "a word"})
+        other.execute("ROLLBACK")
+    with records() as instance:
+        instance.run_storage.set_cursor_values({"kept": "a word"})
+        assert instance.run_storage.get_cursor_values({"kept"}) == {"kept": "a word"}

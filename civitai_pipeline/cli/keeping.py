@@ -29,7 +29,7 @@ from civitai_pipeline.cli.common import (
 )
 from civitai_pipeline.cli.importing import bring_up_tables
 from civitai_pipeline.console import PLAIN_PROGRESS_EVERY_S, rows_table
-from civitai_pipeline.instance import INSTANCE_FILE, InstanceError, prepare_home
+from civitai_pipeline.instance import INSTANCE_FILE, InstanceError, prepare_home, records
 from civitai_pipeline.lake.files import LakeError, is_local
 from civitai_pipeline.lake.locks import LockedError
 from civitai_pipeline.lake.paths import Lake
@@ -102,14 +102,12 @@ def prune(*, keep_days: float, keep_runs: int, dry_run: bool, as_json: bool) -> 
     if not (settings.dagster_home / INSTANCE_FILE).is_file():
         raise Misuse(f"there are no records of runs in {settings.dagster_home}; set DAGSTER_HOME")
     warnings.simplefilter("ignore")  # Dagster's notices about its own future are for developers
-    import dagster as dg  # noqa: PLC0415 - takes seconds to load
-
-    from civitai_pipeline import pruning  # noqa: PLC0415 - as the other
+    from civitai_pipeline import pruning  # noqa: PLC0415 - Dagster takes seconds to load
 
     progress = _Progress()
     try:
         prepare_home(settings.dagster_home)
-        with dg.DagsterInstance.get() as instance:
+        with records() as instance:
             done = pruning.prune(
                 instance,
                 keep_days=keep_days,

@@ -110,7 +110,7 @@ def demo(home: Path) -> None:
 
     try:
         run_demo(home, Console(), notices)
-    except DemoError as error:
+    except (DemoError, InstanceError) as error:
         raise Trouble(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(EXIT_CANCELED)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -14,8 +15,6 @@ import pytest
 from civitai_pipeline.sandbox import DEMO_VERSIONS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from civitai_pipeline.sandbox import Sandbox
 
     from .conftest import Program
@@ -244,6 +243,21 @@ def test_a_lake_that_cannot_be_written_still_gives_its_one_document(run: Program
     done = run("collect", VERSION, "--json", CIVITAI_LAKE=str(tmp_path / "file"))
     assert done.returncode == 1
     assert json.loads(done.stdout)["stop_reason"] == "lake_unavailable"
+
+
+def test_damaged_records_of_runs_are_one_clear_line(run: Program, environment: dict[str, str]) -> None:
+    assert run("versions", "9001").returncode == 0
+    home = Path(environment["DAGSTER_HOME"])
+    for rest in home.glob("history/runs.db-*"):
+        rest.unlink()
+    (home / "history" / "runs.db").write_bytes(b"no database" * 1000)
+    for arguments in (("collect", VERSION), ("versions", "9001", "--register"), ("prune",)):
+        done = run(*arguments)
+        said = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(said) == 1
+        assert f"records in {home} cannot be used: file is not a database (put a backup" in said[0]
 
 
 def test_resources_are_looked_up_when_asked_for_and_said_beside_the_summary(

@@ -15,6 +15,7 @@ from civitai_pipeline.lake.paths import Lake
 from civitai_pipeline.prompts.categories import Categorizer
 from civitai_pipeline.prompts.taxonomy import Taxonomy, TaxonomyError, load_taxonomy
 from civitai_pipeline.settings import Settings, SettingsError, load_settings
+from civitai_pipeline.upkeep.processes import process_tags
 
 
 class Progress(Protocol):
@@ -45,6 +46,16 @@ class NoProgress:
 
 class CivitaiApi(dg.ConfigurableResource["CivitaiApi"]):
     """The CivitAI API, as the environment describes it (see ``.env.example``)."""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Lets a run that is to ask the API name its process.
+
+        By that, one whose process died without a word is told apart from one that is only slow. A run may wait for its
+        turn at the API for hours before its first step, and a machine that starts anew meanwhile gives the process's
+        id, which alone stands in the run's log, to another.
+        """
+        if context.instance is not None and context.run is not None:
+            context.instance.add_run_tags(context.run.run_id, process_tags())
 
     def client(self) -> CivitaiClient:
         """This process's client, which keeps its distance between requests across assets.

@@ -21,7 +21,6 @@ from civitai_pipeline.derive.version_info import CODE_VERSION as INFO_CODE_VERSI
 from civitai_pipeline.derive.version_info import info_row, unknown_info
 from civitai_pipeline.lake import schemas, tables
 from civitai_pipeline.lake.paths import Lake
-from civitai_pipeline.upkeep.processes import process_tags
 
 CONTRACT_BREACHES, CONTRACT_ODDITIES, CONTRACT_COUNTS = "contract/breaches", "contract/oddities", "contract/counts"
 # Some sixty points for a walk of an hour: enough for a curve, little enough for the event log.
@@ -100,8 +99,6 @@ def image_pages(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult[None]:
     """Collects one model version from where its ledger stands."""
-    # By these, a run whose process died without a word is told apart from one that is only slow.
-    context.instance.add_run_tags(context.run.run_id, process_tags())
     observer = _Observer(context, progress)
     try:
         collector = Collector(

@@ -111,7 +111,7 @@ def _is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
         return is_gone(run.tags) is True
     if type(instance.run_storage).__name__ != _FILE_STORAGE:
         return False
-    # The run has not come to its first step; who carries it out stands in its log alone.
+    # The run has only just got its process; who carries it out stands in its log alone.
     for entry in reversed(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)):
         event = entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event is not None else None
@@ -123,7 +123,7 @@ def _is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 def _write_missing_summary(instance: dg.DagsterInstance, lake: Lake, record: dg.RunRecord) -> str | None:
     """Writes the summary of a run that left none; says so, or None where there was nothing to do."""
     run, partition = record.dagster_run, record.dagster_run.tags.get(PARTITION_TAG)
-    collects = run.job_name == collect.name or HOST_TAG in run.tags
+    collects = run.job_name == collect.name or image_pages.key in (run.asset_selection or ())
     if not collects or partition is None or _was_only_queued(record):
         return None
     if _is_known(instance, record, partition):

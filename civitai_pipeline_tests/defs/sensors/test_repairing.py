@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def start_collecting(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def wait_for(what: Any, seconds: float = 30.0) -> None:  # noqa: ANN401 - any question
+def wait_for(what: Any, seconds: float = 120.0) -> None:  # noqa: ANN401 - any question
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it took too long"
@@ -145,6 +146,41 @@ def test_a_collection_killed_while_it_waited_for_its_turn_is_known_by_its_log_an
     assert len(end_dead_runs(instance)) == 2
     assert storage.get_concurrency_run_ids() == {busy.run_id}
     assert {run.status for run in instance.get_runs() if run.run_id != busy.run_id} == {dg.DagsterRunStatus.FAILURE}
+
+
+def test_a_run_names_its_process_before_it_waits_for_its_turn(instance: dg.DagsterInstance) -> None:
+    register_versions(instance, [VERSION])
+    storage = instance.event_log_storage
+    storage.initialize_concurrency_limit_to_default("civitai_api")
+    assert storage.claim_concurrency_slot("civitai_api", "another", "image_pages").is_claimed
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(
+            COLLECTING.execute_in_process,
+            instance=instance,
+            partition_key=str(VERSION),
+            run_config={"ops": {"image_pages": {"config": {"max_items": 1}}}, **QUIET},
+        )
+        try:
+            wait_for(lambda: any(process_tags().items() <= run.tags.items() for run in instance.get_runs()))
+            [run] = instance.get_runs()
+            assert not list(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START))
+        finally:
+            storage.free_concurrency_slots_for_run("another")
+        assert waiting.result().success
+
+
+def test_tables_that_were_not_made_are_no_collection_and_get_no_summary(instance: dg.DagsterInstance) -> None:
+    tables = frozenset({dg.AssetKey("prompts")})
+    run = dg.DagsterRun(
+        job_name="rebuild", tags={"dagster/partition": str(VERSION), **tags_of("999999999")}, asset_selection=tables
+    )
+    instance.add_run(run)
+    assert (tick(repair_dead_runs, instance).skip_message or "").endswith("its process is gone, ended")
+    assert summaries(instance) == []
+    by_hand = dg.DagsterRun(job_name="__ASSET_JOB", tags=run.tags, asset_selection=tables | {IMAGE_PAGES})
+    instance.add_run(by_hand)
+    tick(repair_dead_runs, instance)
+    assert [summary["run_id"] for summary in summaries(instance)] == [by_hand.run_id]
 
 
 def add_unstarted(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
+from dagster._core.storage.event_log.migration import ASSET_KEY_INDEX_COLS
 
+from civitai_pipeline.defs.partitions import register_versions
 from civitai_pipeline.instance import InstanceError, prepare_home, records
 
 if TYPE_CHECKING:
@@ -58,6 +60,22 @@ def test_a_folder_left_by_a_process_killed_while_it_made_it_is_made_whole(
     assert (tmp_path / "dagster.yaml").read_text(encoding="utf-8") == packaged
     with dg.DagsterInstance.get() as instance:
         assert instance.get_runs() == []
+
+
+@pytest.mark.parametrize("database", ["runs.db", "runs/index.db"])
+def test_a_database_left_by_a_process_killed_before_it_had_tables_gets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    empty = tmp_path / "history" / database
+    empty.parent.mkdir(parents=True)
+    empty.touch()
+    prepare_home(tmp_path)
+    with records() as instance:
+        assert register_versions(instance, [1]) == [1]
+        instance.add_run(dg.DagsterRun(job_name="collect"))
+        assert [run.job_name for run in instance.get_runs()] == ["collect"]
+        assert instance.event_log_storage.has_secondary_index(ASSET_KEY_INDEX_COLS)  # type: ignore[attr-defined]  # SQL's
 
 
 def test_a_file_of_ones_own_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

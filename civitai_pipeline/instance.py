@@ -67,7 +67,7 @@ def _make_records(home: Path) -> None:
 
     Of two processes that make the databases at once, one fails in the midst of it. The file comes last, so that a
     process killed meanwhile leaves the rest to the next. That one must ask for the rest: Dagster takes an event log
-    that has a file for one that has its tables, and 2 of some 4,000 kills left a file of 0 bytes, with which nothing
+    that has a file for one that has its tables, and 2 of 2,700 kills left a file of 0 bytes, with which nothing
     could ever be collected.
     """
     import dagster as dg  # noqa: PLC0415 - takes seconds to load, once in the life of a folder

@@ -7,13 +7,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from civitai_pipeline.collect.summary import StopReason
+from civitai_pipeline.definitions import build_defs
 from civitai_pipeline.defs.events import summary_in_log
 from civitai_pipeline.defs.metadata import summary_from_metadata
 from civitai_pipeline.defs.partitions import register_versions
@@ -148,25 +148,18 @@ def test_a_collection_killed_while_it_waited_for_its_turn_is_known_by_its_log_an
     assert {run.status for run in instance.get_runs() if run.run_id != busy.run_id} == {dg.DagsterRunStatus.FAILURE}
 
 
-def test_a_run_names_its_process_before_it_waits_for_its_turn(instance: dg.DagsterInstance) -> None:
+def test_a_run_names_its_process_when_it_begins_not_when_its_turn_to_collect_has_come(
+    instance: dg.DagsterInstance,
+) -> None:
     register_versions(instance, [VERSION])
-    storage = instance.event_log_storage
-    storage.initialize_concurrency_limit_to_default("civitai_api")
-    assert storage.claim_concurrency_slot("civitai_api", "another", "image_pages").is_claimed
-    with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(
-            COLLECTING.execute_in_process,
-            instance=instance,
-            partition_key=str(VERSION),
-            run_config={"ops": {"image_pages": {"config": {"max_items": 1}}}, **QUIET},
-        )
-        try:
-            wait_for(lambda: any(process_tags().items() <= run.tags.items() for run in instance.get_runs()))
-            [run] = instance.get_runs()
-            assert not list(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START))
-        finally:
-            storage.free_concurrency_slots_for_run("another")
-        assert waiting.result().success
+    job = build_defs().resolve_job_def("collect")
+    before = [dg.AssetKey("model_version_info")]
+    done = job.execute_in_process(
+        instance=instance, partition_key=str(VERSION), asset_selection=before, run_config=QUIET
+    )
+    run = instance.get_run_by_id(done.run_id)
+    assert run is not None
+    assert process_tags().items() <= run.tags.items()
 
 
 def test_tables_that_were_not_made_are_no_collection_and_get_no_summary(instance: dg.DagsterInstance) -> None:

@@ -1,9 +1,10 @@
-"""Dagster's instance folder: made, given its ``dagster.yaml``, and named to Dagster."""
+"""Dagster's instance folder: made, given its ``dagster.yaml``, named to Dagster, and opened."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import tempfile
 from contextlib import contextmanager
 from importlib import resources
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 INSTANCE_FILE = "dagster.yaml"
 
 # What SQLite says, and what is to be done then.
+_DAMAGED = "put a backup of them in their place, or move them away; pages and tables are not in them"
 _ADVICE = {
     "locked": "another process has held them for too long; run again, and stop what uses them first if that lasts",
     "full": "free some space, then run again",
     "readonly": "set DAGSTER_HOME to a folder you can write to",
-    "malformed": "put a backup of them in their place, or move them away; pages and tables are not in them",
-    "not a database": "put a backup of them in their place, or move them away; pages and tables are not in them",
+    "malformed": _DAMAGED,
+    "not a database": _DAMAGED,
 }
 
 
@@ -98,7 +100,8 @@ def records() -> Iterator[dg.DagsterInstance]:
     try:
         with dg.DagsterInstance.get() as instance:
             yield instance
-    except sqlalchemy.exc.DBAPIError as error:
-        said = str(error.orig)
+    # Pruning goes to the files themselves, past what Dagster puts between.
+    except (sqlalchemy.exc.DBAPIError, sqlite3.Error) as error:
+        said = str(error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error)
         advice = next((words for sign, words in _ADVICE.items() if sign in said), "look at the disk, then run again")
         raise InstanceError(f"Dagster's records in {home} cannot be used: {said} ({advice})") from error

@@ -104,3 +104,15 @@ def test_records_that_another_process_holds_are_told_after_a_while(
     with records() as instance:
         instance.run_storage.set_cursor_values({"kept": "a word"})
         assert instance.run_storage.get_cursor_values({"kept"}) == {"kept": "a word"}
+
+
+def test_what_sqlite_itself_says_past_dagster_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    prepare_home(tmp_path)
+    (tmp_path / "garbage.db").write_bytes(b"no database" * 1000)
+    with (
+        closing(sqlite3.connect(tmp_path / "garbage.db")) as garbage,
+        pytest.raises(InstanceError, match=r"file is not a database \(put a backup"),
+        records(),
+    ):
+        garbage.execute("SELECT * FROM sqlite_master")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 import time
 import warnings
@@ -117,8 +116,6 @@ def prune(*, keep_days: float, keep_runs: int, dry_run: bool, as_json: bool) -> 
             )
     except InstanceError as error:
         raise Trouble(str(error)) from None
-    except sqlite3.OperationalError as error:
-        raise Trouble(f"Dagster's records are in use ({error}); run again later, nothing is half done") from None
     except KeyboardInterrupt:
         say("Error: cancelled; run again to go on")
         sys.exit(EXIT_CANCELED)

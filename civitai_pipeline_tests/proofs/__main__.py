@@ -13,7 +13,7 @@ import traceback
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from civitai_pipeline_tests.proofs.all import PROOFS, prove
+from civitai_pipeline_tests.proofs.all import PROOFS, prove, what_is_missing
 from civitai_pipeline_tests.proofs.verdict import Verdict, print_verdicts
 
 
@@ -25,8 +25,11 @@ def main() -> int:
     chosen = parser.parse_args()
     if unknown := sorted(set(chosen.only) - set(PROOFS)):
         parser.error(f"there is no proof {', '.join(unknown)}; there are {', '.join(PROOFS)}")
+    names = chosen.only or PROOFS
+    if missing := what_is_missing(names):
+        parser.error(missing)
     verdicts = []
-    for name in chosen.only or PROOFS:
+    for name in names:
         sys.stderr.write(f"\n{name} ...\n")
         started = time.monotonic()
         with ProcessPoolExecutor(1, get_context("spawn")) as process:

@@ -1,0 +1,22 @@
+"""What is asked for before the first of the proofs begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from civitai_pipeline_tests.report.browser import MAC
+
+from .all import PROOFS, what_is_missing
+
+
+@pytest.mark.skipif(Path(MAC).is_file(), reason="Chromium is found here without PATH")
+def test_a_missing_chromium_is_told_where_a_proof_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert what_is_missing(["soak", "kill"]) is None
+    for names in (PROOFS, ["soak", "hostile"]):
+        assert (what_is_missing(names) or "").startswith("hostile opens pages in Chromium, and there is none here")
+    monkeypatch.setenv("CHROMIUM", "/somewhere/chromium")
+    assert what_is_missing(PROOFS) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
-from civitai_pipeline_tests.report.browser import chromium
+from civitai_pipeline_tests.report.browser import NO_CHROMIUM, chromium
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,12 +31,10 @@ def what_is_missing(names: Iterable[str]) -> str | None:
 
     Two runs of all of them learnt it after two and a half hours, in the last step of the last proof but one.
     """
-    if not IN_CHROMIUM.intersection(names) or chromium():
+    in_chromium = sorted(IN_CHROMIUM.intersection(names))
+    if not in_chromium or chromium():
         return None
-    return (
-        f"{', '.join(sorted(IN_CHROMIUM))} opens pages in Chromium, and there is none here: install it, name it in "
-        "CHROMIUM, or name the proofs to run without it"
-    )
+    return f"{NO_CHROMIUM}, or name the proofs to run without {', '.join(in_chromium)}"
 
 
 def prove(name: str, seed: int) -> list[Verdict]:

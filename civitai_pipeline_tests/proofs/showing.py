@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from civitai_pipeline_tests.collect.stage import VERSION
 from civitai_pipeline_tests.proofs.fragments import FRAGMENTS, MARK, MARKUP
-from civitai_pipeline_tests.report.browser import chromium
+from civitai_pipeline_tests.report.browser import NO_CHROMIUM, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Dialog, Page
@@ -32,7 +32,7 @@ def show_pages(scene: Scene) -> int:
     """Opens every page, scrolls, searches, filters and opens prompts; returns how many pages there are."""
     path = chromium()
     if path is None:
-        scene.trouble["there is no Chromium here; install it, or name it in CHROMIUM"] += 1
+        scene.trouble[NO_CHROMIUM] += 1
         return 0
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - not needed where there is no Chromium
 

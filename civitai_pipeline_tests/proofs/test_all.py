@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from civitai_pipeline_tests.report.browser import MAC
+from civitai_pipeline_tests.report.browser import MAC, NO_CHROMIUM
 
 from .all import PROOFS, what_is_missing
 
@@ -17,6 +17,9 @@ def test_a_missing_chromium_is_told_where_a_proof_needs_it(tmp_path: Path, monke
     monkeypatch.setenv("PATH", str(tmp_path))
     assert what_is_missing(["soak", "kill"]) is None
     for names in (PROOFS, ["soak", "hostile"]):
-        assert (what_is_missing(names) or "").startswith("hostile opens pages in Chromium, and there is none here")
+        said = what_is_missing(names)
+        assert said is not None
+        assert said.startswith(NO_CHROMIUM)
+        assert said.endswith("without hostile")
     monkeypatch.setenv("CHROMIUM", "/somewhere/chromium")
     assert what_is_missing(PROOFS) is None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+NO_CHROMIUM = "there is no Chromium here; install it, or name it in CHROMIUM"
 
 
 def chromium() -> str | None:

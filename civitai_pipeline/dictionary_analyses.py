@@ -29,7 +29,8 @@ it in its row.
 - **A share** is of the images of which the thing is known. `images_total` is all of them, the N beside the n.
 - Medians and quartiles lie between neighbouring values in proportion (type 7 of Hyndman and Fan, "Sample quantiles in
   statistical packages", The American Statistician 50, 1996).
-- Means are taken from whole millionths, so that equal prompts give equal tables whatever the order of the rows.
+- Means are taken from whole millionths, so that equal prompts give equal tables whatever the order of the rows. The
+  exponentials of `term_lift` alone can differ from one kind of processor to another, in the last of some 16 digits.
 
 ### Facts of `capture_rates`
 

@@ -51,7 +51,7 @@ breakages: $(READY) ## Break the code on purpose, in a copy, and see each proof 
 bench: $(READY) ## Measure the tables of 100,000 made-up items, and of 1,000 more on 10,000 and 300,000
 	$(BIN)/python -m civitai_pipeline_tests.bench
 
-growth: $(READY) ## Measure how time, memory, files and the UI grow with items and with versions; takes an hour
+growth: $(READY) ## Measure how time, memory, files and the UI grow with items and with versions; takes half an hour
 	$(BIN)/python -m civitai_pipeline_tests.bench.growth
 
 format: $(READY) ## Format the code

@@ -68,7 +68,7 @@ lock: $(READY) ## Resolve all packages anew into constraints.txt
 # Neither tool is needed otherwise, so they get an environment of their own. --strict: a package that cannot be looked
 # up is no package without flaws. What the scan knows to be harmless is in .secrets.baseline, without line numbers: with
 # them the scan fails as soon as a line has moved. After a look at what is new, detect-secrets scan --slim \
-# --exclude-files '^constraints\.txt$$' --exclude-files '^\.secrets\.baseline$$' > .secrets.baseline makes it anew.
+# --exclude-files '^constraints\.txt$' --exclude-files '^\.secrets\.baseline$' > .secrets.baseline makes it anew.
 audit: $(READY) ## Look for secrets in the files, and for known flaws of the packages, which needs a network
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check 'detect-secrets>=1.5,<2' 'pip-audit>=2.10,<3'

@@ -54,8 +54,9 @@ def deal_out(group: Ints, ids: Ints, seed: int) -> Ints:
     """The split of each row, as its place in ``SPLITS``; a group is never divided.
 
     A group's split follows from the hash of its smallest id and the seed, so that it stays when other rows come
-    and go. A group of more than a tenth of all rows goes to train, which alone has room for it. If validation or
-    test would be empty, it is given train's smallest group, as long as train keeps another.
+    and go. A group of more than a tenth of all rows goes to train, which alone has room for it. Where there are
+    groups at all, train has one: the largest, if none was drawn for it. If validation or test would be empty, it is
+    given the smallest group of a split that keeps another, of train first.
     """
     if not len(group):
         return group.copy()
@@ -65,10 +66,13 @@ def deal_out(group: Ints, ids: Ints, seed: int) -> Ints:
     draws = np.array([_draw(seed, int(key)) for key in smallest])
     split = np.where(draws < _SHARE, SPLITS.index(TEST), np.where(draws < 2 * _SHARE, SPLITS.index(VALIDATION), 0))
     split[sizes > max(1, _SHARE * len(group))] = 0
+    if split.all():
+        split[max(range(len(split)), key=lambda n: (sizes[n], draws[n]))] = 0
     for wanting in (1, 2):
-        in_train = np.flatnonzero(split == 0)
-        if not (split == wanting).any() and len(in_train) > 1:
-            split[min(in_train, key=lambda n: (sizes[n], draws[n]))] = wanting
+        held = np.bincount(split, minlength=len(SPLITS))
+        spare = np.flatnonzero(held[split] > 1)
+        if not held[wanting] and len(spare):
+            split[min(spare, key=lambda n: (split[n], sizes[n], draws[n]))] = wanting
     dealt: Ints = split.astype(np.int64)[place]
     return dealt
 

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from civitai_pipeline.export.groups import SPLITS, components, deal_out
@@ -44,6 +44,7 @@ def test_a_long_chain_is_one_group_and_quickly_found() -> None:
 
 @settings(max_examples=100)
 @given(st.lists(st.integers(0, 20), max_size=60), st.integers(0, 5))
+@example([1, 2, 1, 1, 0], 5)  # Both small groups are drawn for test, and train has but the large one to give.
 def test_no_group_is_divided_and_no_split_is_empty_that_could_be_filled(groups: list[int], seed: int) -> None:
     group = components(len(groups), [_codes(groups)])
     ids = _codes(list(range(1000, 1000 + len(groups))))
@@ -52,6 +53,15 @@ def test_no_group_is_divided_and_no_split_is_empty_that_could_be_filled(groups: 
         assert len(set(split[group == number].tolist())) == 1
     assert len(set(split.tolist())) == min(3, len(set(groups)))
     assert deal_out(group, ids, seed).tolist() == split.tolist()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4])
+def test_few_groups_fill_train_first_and_then_as_many_splits_as_they_can(groups: int) -> None:
+    # One draw in a thousand puts three groups all into test.
+    for seed in range(3_000):
+        split = deal_out(np.arange(groups), np.arange(groups), seed).tolist()
+        assert 0 in split
+        assert len(set(split)) == min(3, groups)
 
 
 def test_shares_are_those_promised_and_the_seed_changes_who_is_where() -> None:
